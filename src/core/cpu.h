@@ -1,0 +1,28 @@
+/* Which instruction sets this machine and its operating system let us use, and their names. */
+#ifndef MO_CORE_CPU_H
+#define MO_CORE_CPU_H
+
+#include <stdint.h>
+
+enum {
+    MO_ISA_GENERIC = 0,
+    MO_ISA_AVX2 = 1 << 0,        /* AVX2, FMA, F16C */
+    MO_ISA_AVX512 = 1 << 1,      /* F, BW, DQ, VL */
+    MO_ISA_AVX512_BF16 = 1 << 2,
+    MO_ISA_AVX512_VNNI = 1 << 3,
+    MO_ISA_AVX_VNNI = 1 << 4,
+    MO_ISA_NEON = 1 << 8,        /* AArch64 base: fp32 FMA, fp16 conversion */
+    MO_ISA_DOTPROD = 1 << 9,
+    MO_ISA_I8MM = 1 << 10,
+    MO_ISA_ALL = 0x7fffffff
+};
+
+unsigned cpu_isa(void); /* CPU and OS state (XGETBV) both checked */
+
+/* "generic,avx2" -> mask of what may be used; unknown names return -1. "all" or NULL gives MO_ISA_ALL. */
+int64_t cpu_isa_parse(const char *list);
+
+/* Writes "avx2,avx512,..." ("generic" for 0). */
+void cpu_isa_format(unsigned isa, char *out, int n);
+
+#endif

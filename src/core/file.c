@@ -1,0 +1,109 @@
+/* Files (file.h). POSIX. */
+#include "core/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/alloc.h"
+
+/* Open a regular file for reading and tell its size. */
+static mo_status open_regular(int *fd, size_t *size, const char *path, mo_error *err)
+{
+    struct stat sb;
+
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* NONBLOCK: a FIFO must not hang us */
+    if (*fd < 0) return mo_fail(err, MO_E_IO, "cannot open '%s': %s", path, strerror(errno));
+    if (fstat(*fd, &sb) || !S_ISREG(sb.st_mode)) {
+        close(*fd);
+        return mo_fail(err, MO_E_IO, "'%s' is not a regular file", path);
+    }
+    *size = (size_t)sb.st_size;
+    return MO_OK;
+}
+
+mo_status file_map_open(file_map *m, const char *path, mo_error *err)
+{
+    mo_status st;
+    void *p;
+    int fd;
+
+    memset(m, 0, sizeof *m);
+    if ((st = open_regular(&fd, &m->size, path, err)) != MO_OK) return st;
+    if (m->size) {
+        p = mmap(NULL, m->size, PROT_READ, MAP_SHARED, fd, 0);
+        if (p == MAP_FAILED) {
+            st = mo_fail(err, MO_E_IO, "cannot map '%s' (%zu bytes): %s", path, m->size, strerror(errno));
+            m->size = 0;
+        } else {
+            m->data = p;
+        }
+    }
+    close(fd);
+    return st;
+}
+
+void file_map_close(file_map *m)
+{
+    if (m->data) munmap((void *)(uintptr_t)m->data, m->size);
+    memset(m, 0, sizeof *m);
+}
+
+mo_status file_read(char **out, size_t *n, const char *path, size_t limit, mo_error *err)
+{
+    mo_status st;
+    size_t size, at = 0;
+    int fd;
+
+    *out = NULL;
+    *n = 0;
+    if ((st = open_regular(&fd, &size, path, err)) != MO_OK) return st;
+    if (size > limit) {
+        st = mo_fail(err, MO_E_LIMIT, "'%s' has %zu bytes, more than the %zu allowed here", path, size, limit);
+    } else if (!(*out = mo_malloc(size + 1))) {
+        st = mo_fail(err, MO_E_NOMEM, "no memory to read '%s' (%zu bytes)", path, size);
+    }
+    while (st == MO_OK && at < size) {
+        ssize_t got = read(fd, *out + at, size - at);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) st = mo_fail(err, MO_E_IO, "cannot read '%s': %s", path, strerror(errno));
+        if (got == 0) size = at; /* it shrank while we read */
+        if (got > 0) at += (size_t)got;
+    }
+    close(fd);
+    if (st != MO_OK) {
+        mo_free(*out);
+        *out = NULL;
+        return st;
+    }
+    (*out)[size] = 0;
+    *n = size;
+    return MO_OK;
+}
+
+bool file_exists(const char *path)
+{
+    struct stat sb;
+    return stat(path, &sb) == 0;
+}
+
+bool file_is_dir(const char *path)
+{
+    struct stat sb;
+    return stat(path, &sb) == 0 && S_ISDIR(sb.st_mode);
+}
+
+char *path_join(const char *dir, const char *name)
+{
+    size_t nd = strlen(dir), nn = strlen(name);
+    char *p = mo_malloc(nd + nn + 2);
+
+    if (!p) return NULL;
+    memcpy(p, dir, nd);
+    p[nd] = '/';
+    memcpy(p + nd + 1, name, nn + 1);
+    return p;
+}

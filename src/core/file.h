@@ -1,0 +1,27 @@
+/* Files: mapping read-only, reading whole small files, joining paths. */
+#ifndef MO_CORE_FILE_H
+#define MO_CORE_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/status.h"
+
+/* A read-only mapping. Weights are used in place: never copied, shared by every session and process. */
+typedef struct file_map {
+    const uint8_t *data; /* NULL for an empty file */
+    size_t size;
+} file_map;
+
+mo_status file_map_open(file_map *m, const char *path, mo_error *err);
+void file_map_close(file_map *m); /* accepts a zeroed map */
+
+/* The whole file in memory with a NUL after it; larger than `limit` bytes is MO_E_LIMIT. Free with mo_free. */
+mo_status file_read(char **out, size_t *n, const char *path, size_t limit, mo_error *err);
+
+bool file_exists(const char *path);
+bool file_is_dir(const char *path);
+char *path_join(const char *dir, const char *name); /* mo_free; NULL when memory is short */
+
+#endif
