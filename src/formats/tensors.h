@@ -1,6 +1,7 @@
 /* A checkpoint's tensors by name, whatever file format they came from.
  *
  * Data pointers lead into the mapped files and are already checked: inside the file, right size for type and shape.
+ * They may be unaligned (a file need not align them): read them with memcpy or unaligned loads.
  */
 #ifndef MO_FORMATS_TENSORS_H
 #define MO_FORMATS_TENSORS_H
@@ -25,6 +26,8 @@ typedef struct tensor {
 typedef struct tensors tensors;
 
 const tensor *tensors_find(const tensors *ts, const char *name); /* NULL: no such tensor. O(1). */
+/* The same for a tensor that must be there: says what is wrong if it is not, or if its type is one we cannot compute with. */
+mo_status tensors_get(const tensors *ts, const char *name, const tensor **out, mo_error *err);
 size_t tensors_count(const tensors *ts);
 const tensor *tensors_at(const tensors *ts, size_t i); /* in file order */
 void tensors_close(tensors *ts);                       /* accepts NULL; unmaps */

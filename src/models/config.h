@@ -54,6 +54,17 @@ typedef struct audio_config {
     float chunk_length_s; /* audio_chunk_length: block-causal attention in blocks of this */
 } audio_config;
 
+/* The speech-token language model (Llama block, theta 10000, eps 1e-6). */
+typedef struct tts_config {
+    int32_t n_layer, n_embd, n_head, n_kv_head, head_dim, n_ff, n_ctx_train;
+    int32_t n_text, n_code, n_vq;  /* rows of emb_text; rows of each of the n_vq emb_code (its last one is EOS) */
+    int32_t llm_dim;               /* width of the hidden states it is conditioned on */
+    int32_t audio_bos_id, text_eos_id; /* rows of emb_text */
+    bool normalize_hidden;         /* projected hidden states are scaled to length 1 */
+    float rms_eps;
+    double rope_theta;
+} tts_config;
+
 typedef struct model_config {
     model_member member;
     char model_type[32], version[16];
@@ -63,10 +74,12 @@ typedef struct model_config {
     resampler_config resampler;
     slice_config slice;
     audio_config audio;
+    tts_config tts;
     bool stream_input;
 } model_config;
 
-/* Parse and range-check `dir`/config.json. MO_E_UNSUPPORTED "this build knows ..." for an unknown type or version. */
+/* Parse and range-check `dir`/config.json; what `dir`/preprocessor_config.json says about slicing goes before it, as in the
+ * official processor. A part's struct is filled if its has_… is set, zero otherwise. MO_E_UNSUPPORTED "this build knows ..." for an unknown type or version. */
 mo_status model_config_load(model_config *out, const char *dir, mo_error *err);
 mo_status model_config_parse(model_config *out, const char *json, size_t n, const char *where, mo_error *err);
 void model_config_free(model_config *c);

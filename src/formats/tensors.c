@@ -1,0 +1,173 @@
+/* The set of tensors that a checkpoint is made of (tensors.h, tensors_build.h): lists, mapped files and the name index.
+ *
+ * The index is a chained hash table. Putting a name in never looks at the chain, and duplicates are found by sorting,
+ * so a file with a million names that collide on purpose costs no more to open than any other.
+ */
+#include "formats/tensors_build.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/alloc.h"
+
+static uint64_t name_hash(const char *s)
+{
+    uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
+    for (; *s; s++) h = (h ^ (unsigned char)*s) * 0x100000001b3u;
+    return h ^ h >> 32;
+}
+
+/* Room for one more element in a growing array. */
+static bool grow(void **p, size_t n, size_t *cap, size_t size)
+{
+    size_t more = *cap ? *cap * 2 : 64, bytes;
+    void *q;
+
+    if (n < *cap) return true;
+    if (!mo_size_mul(more, size, &bytes) || !(q = mo_realloc(*p, bytes))) return false;
+    *p = q;
+    *cap = more;
+    return true;
+}
+
+mo_status tensors_new(tensors **out, mo_error *err)
+{
+    *out = mo_zalloc(sizeof **out);
+    return *out ? MO_OK : mo_fail(err, MO_E_NOMEM, "no memory for a list of tensors");
+}
+
+void tensors_close(tensors *ts)
+{
+    if (!ts) return;
+    for (size_t i = 0; i < ts->n; i++) mo_free((void *)(uintptr_t)ts->list[i].name);
+    for (size_t i = 0; i < ts->n_other; i++) mo_free(ts->other[i].name);
+    for (size_t i = 0; i < ts->n_file; i++) {
+        file_map_close(&ts->file[i].map);
+        mo_free(ts->file[i].path);
+    }
+    mo_free(ts->list);
+    mo_free(ts->other);
+    mo_free(ts->file);
+    mo_free(ts->bucket);
+    mo_free(ts->next);
+    mo_free(ts);
+}
+
+mo_status tensors_map(tensors *ts, const char *path, const file_map **map, const char **file, mo_error *err)
+{
+    tensors_file *f;
+    mo_status st;
+
+    if (!grow((void **)&ts->file, ts->n_file, &ts->cap_file, sizeof *ts->file)) return mo_fail(err, MO_E_NOMEM, "no memory to open '%s'", path);
+    f = &ts->file[ts->n_file];
+    memset(f, 0, sizeof *f);
+    if (!(f->path = mo_strdup(path))) return mo_fail(err, MO_E_NOMEM, "no memory to open '%s'", path);
+    if ((st = file_map_open(&f->map, path, err)) != MO_OK) {
+        mo_free(f->path);
+        return st;
+    }
+    ts->n_file++;
+    *map = &f->map;
+    *file = f->path;
+    return MO_OK;
+}
+
+mo_status tensors_add(tensors *ts, const tensor *t, mo_error *err)
+{
+    char *name = mo_strdup(t->name);
+
+    if (!name || !grow((void **)&ts->list, ts->n, &ts->cap, sizeof *ts->list)) {
+        mo_free(name);
+        return mo_fail(err, MO_E_NOMEM, "no memory to list the tensors of '%s'", t->file);
+    }
+    ts->list[ts->n] = *t;
+    ts->list[ts->n++].name = name;
+    return MO_OK;
+}
+
+mo_status tensors_add_other(tensors *ts, const char *name, const char *type_name, const char *file, mo_error *err)
+{
+    char *copy = mo_strdup(name);
+
+    if (!copy || !grow((void **)&ts->other, ts->n_other, &ts->cap_other, sizeof *ts->other)) {
+        mo_free(copy);
+        return mo_fail(err, MO_E_NOMEM, "no memory to list the tensors of '%s'", file);
+    }
+    ts->other[ts->n_other++] = (tensor_other){ copy, type_name, file };
+    return MO_OK;
+}
+
+typedef struct named {
+    const char *name, *file;
+} named;
+
+static int by_name(const void *a, const void *b) { return strcmp(((const named *)a)->name, ((const named *)b)->name); }
+
+static mo_status refuse_duplicates(const tensors *ts, mo_error *err)
+{
+    size_t n = ts->n + ts->n_other;
+    named *v = mo_calloc(n + 1, sizeof *v);
+    mo_status st = MO_OK;
+
+    if (!v) return mo_fail(err, MO_E_NOMEM, "no memory to index %zu tensors", n);
+    for (size_t i = 0; i < ts->n; i++) v[i] = (named){ ts->list[i].name, ts->list[i].file };
+    for (size_t i = 0; i < ts->n_other; i++) v[ts->n + i] = (named){ ts->other[i].name, ts->other[i].file };
+    qsort(v, n, sizeof *v, by_name);
+    for (size_t i = 1; i < n && st == MO_OK; i++)
+        if (!strcmp(v[i - 1].name, v[i].name))
+            st = mo_fail(err, MO_E_FORMAT, "tensor '%.120s' is there twice: in '%.120s' and in '%.120s'", v[i].name, v[i - 1].file, v[i].file);
+    mo_free(v);
+    return st;
+}
+
+mo_status tensors_index(tensors *ts, mo_error *err)
+{
+    mo_status st = refuse_duplicates(ts, err);
+    size_t n_bucket = 64;
+
+    if (st != MO_OK) return st;
+    if (ts->n >= UINT32_MAX / 4) return mo_fail(err, MO_E_LIMIT, "%zu tensors are more than this build can index", ts->n);
+    while (n_bucket < 2 * ts->n) n_bucket *= 2;
+    ts->bucket = mo_calloc(n_bucket, sizeof *ts->bucket);
+    ts->next = mo_calloc(ts->n + 1, sizeof *ts->next);
+    if (!ts->bucket || !ts->next) return mo_fail(err, MO_E_NOMEM, "no memory to index %zu tensors", ts->n);
+    ts->n_bucket = n_bucket;
+    for (size_t i = 0; i < ts->n; i++) {
+        uint32_t *head = &ts->bucket[name_hash(ts->list[i].name) & (n_bucket - 1)];
+        ts->next[i] = *head;
+        *head = (uint32_t)i + 1;
+    }
+    return MO_OK;
+}
+
+const tensor *tensors_find(const tensors *ts, const char *name)
+{
+    uint32_t i;
+
+    if (!ts->n_bucket) return NULL;
+    for (i = ts->bucket[name_hash(name) & (ts->n_bucket - 1)]; i; i = ts->next[i - 1])
+        if (!strcmp(ts->list[i - 1].name, name)) return &ts->list[i - 1];
+    return NULL;
+}
+
+const tensor_other *tensors_find_other(const tensors *ts, const char *name)
+{
+    for (size_t i = 0; i < ts->n_other; i++)
+        if (!strcmp(ts->other[i].name, name)) return &ts->other[i];
+    return NULL;
+}
+
+mo_status tensors_get(const tensors *ts, const char *name, const tensor **out, mo_error *err)
+{
+    const tensor_other *o;
+
+    if ((*out = tensors_find(ts, name))) return MO_OK;
+    if ((o = tensors_find_other(ts, name)))
+        return mo_fail(err, MO_E_UNSUPPORTED, "tensor '%.200s' in '%.200s' has type %s; this build knows F32, F16 and BF16", name, o->file, o->type_name);
+    return mo_fail(err, MO_E_FORMAT, "tensor '%.200s' is missing from '%.200s'%s", name, ts->n_file ? ts->file[0].path : "the checkpoint",
+                   ts->n_file > 1 ? " and its other shards" : "");
+}
+
+size_t tensors_count(const tensors *ts) { return ts->n; }
+
+const tensor *tensors_at(const tensors *ts, size_t i) { return i < ts->n ? &ts->list[i] : NULL; }
