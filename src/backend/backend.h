@@ -7,6 +7,7 @@
  * Ops return nothing: they cannot fail once memory is planned, except when the device itself is lost, which the
  * backend remembers and `sync` reports. All calls on one backend come from one thread at a time.
  *
+ * Index arrays (ids, positions, n_visible, attn_seq and its page tables) are host memory, read before the op returns.
  * Shapes are [rows, columns], row-major; `ld…` is the distance between rows in floats. Outputs never alias inputs
  * unless the op says so.
  *

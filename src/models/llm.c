@@ -1,0 +1,352 @@
+/* The language model's forward pass (llm.h). Reads like spec language-models 2:
+ *
+ *   h = embed(token)                                                      [n, n_embd]
+ *   per layer:  a = rms(h);  q, k, v = W a (+ b);  q, k = rope(norm(q, k));  cache k, v
+ *               h += rs * W_o attention(q, cache)
+ *               b = rms(h);  h += rs * W_down( silu(W_gate b) * (W_up b) )
+ *   hidden = rms(h);  logits = W_head hidden
+ */
+#include "models/llm.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/alloc.h"
+
+/* ---- loading ---------------------------------------------------------------------------------------------------- */
+
+static void bind_layer(binder *b, llm_layer *l, const llm_config *c, int il)
+{
+    const char *p = c->prefix;
+    int64_t d = c->n_embd, q = (int64_t)c->n_head * c->head_dim, kv = (int64_t)c->n_kv_head * c->head_dim;
+
+    bind_vector(b, &l->attn_norm, d, "%smodel.layers.%d.input_layernorm.weight", p, il);
+    bind_weight(b, &l->w_q, q, d, "%smodel.layers.%d.self_attn.q_proj.weight", p, il);
+    bind_weight(b, &l->w_k, kv, d, "%smodel.layers.%d.self_attn.k_proj.weight", p, il);
+    bind_weight(b, &l->w_v, kv, d, "%smodel.layers.%d.self_attn.v_proj.weight", p, il);
+    if (c->has_qkv_bias) {
+        bind_vector(b, &l->b_q, q, "%smodel.layers.%d.self_attn.q_proj.bias", p, il);
+        bind_vector(b, &l->b_k, kv, "%smodel.layers.%d.self_attn.k_proj.bias", p, il);
+        bind_vector(b, &l->b_v, kv, "%smodel.layers.%d.self_attn.v_proj.bias", p, il);
+    }
+    if (c->has_qk_norm) {
+        bind_vector(b, &l->q_norm, c->head_dim, "%smodel.layers.%d.self_attn.q_norm.weight", p, il);
+        bind_vector(b, &l->k_norm, c->head_dim, "%smodel.layers.%d.self_attn.k_norm.weight", p, il);
+    }
+    bind_weight(b, &l->w_o, d, q, "%smodel.layers.%d.self_attn.o_proj.weight", p, il);
+    bind_vector(b, &l->ffn_norm, d, "%smodel.layers.%d.post_attention_layernorm.weight", p, il);
+    bind_weight(b, &l->w_gate, c->n_ff, d, "%smodel.layers.%d.mlp.gate_proj.weight", p, il);
+    bind_weight(b, &l->w_up, c->n_ff, d, "%smodel.layers.%d.mlp.up_proj.weight", p, il);
+    bind_weight(b, &l->w_down, d, c->n_ff, "%smodel.layers.%d.mlp.down_proj.weight", p, il);
+}
+
+/* Frequencies as the reference has them: a float32 quotient of the double power. */
+static mo_status make_inv_freq(llm *m, mo_error *err)
+{
+    const llm_config *c = &m->cfg;
+    int half = c->head_dim / 2;
+
+    if (!(m->inv_freq = mo_calloc((size_t)half, sizeof *m->inv_freq))) return mo_fail(err, MO_E_NOMEM, "no memory for %d rotary frequencies", half);
+    for (int i = 0; i < half; i++) {
+        float power = (float)pow(c->rope_theta, 2.0 * i / c->head_dim);
+        m->inv_freq[i] = 1.0f / (c->rope_factor ? c->rope_factor[i] * power : power);
+    }
+    return MO_OK;
+}
+
+/* The whole list; run dry it is the memory plan. */
+static void bind_all(binder *b, llm *m)
+{
+    const llm_config *c = &m->cfg;
+
+    bind_weight(b, &m->embd, c->n_vocab, c->n_embd, "%smodel.embed_tokens.weight", c->prefix);
+    for (int il = 0; il < c->n_layer; il++) bind_layer(b, &m->layer[il], c, il);
+    bind_vector(b, &m->out_norm, c->n_embd, "%smodel.norm.weight", c->prefix);
+    /* "Use lm_head if present, else the embeddings": MiniCPM-V 2.0 ties and still carries one. */
+    if (!c->is_tied || bind_has(b, "%slm_head.weight", c->prefix)) bind_weight(b, &m->head, c->n_vocab, c->n_embd, "%slm_head.weight", c->prefix);
+}
+
+mo_status llm_load(llm **out, backend *be, const tensors *ts, const llm_config *cfg, bool plan, bind_bytes *bytes, mo_error *err)
+{
+    binder b = bind_begin(be, ts, plan, err);
+    mo_status st;
+    llm *m;
+
+    if (out) *out = NULL;
+    if (!(m = mo_zalloc(sizeof *m))) return mo_fail(err, MO_E_NOMEM, "no memory for the language model");
+    m->be = be;
+    m->cfg = *cfg;
+    m->rope = ROPE_HALVES;
+    if (!(m->layer = mo_calloc((size_t)cfg->n_layer, sizeof *m->layer))) {
+        st = mo_fail(err, MO_E_NOMEM, "no memory for %d layers", cfg->n_layer);
+        goto fail;
+    }
+    if ((st = make_inv_freq(m, err)) != MO_OK) goto fail;
+    bind_all(&b, m);
+    if ((st = bind_status(&b)) != MO_OK) goto fail;
+    if (bytes) *bytes = b.bytes;
+    if (plan || !out) {
+        llm_free(m);
+        return MO_OK;
+    }
+    *out = m;
+    return MO_OK;
+fail:
+    llm_free(m);
+    return st;
+}
+
+void llm_free(llm *m)
+{
+    if (!m) return;
+    for (int il = 0; m->layer && il < m->cfg.n_layer; il++) {
+        llm_layer *l = &m->layer[il];
+        weight *w[] = { &l->w_q, &l->w_k, &l->w_v, &l->w_o, &l->w_gate, &l->w_up, &l->w_down };
+        float **v[] = { &l->attn_norm, &l->b_q, &l->b_k, &l->b_v, &l->q_norm, &l->k_norm, &l->ffn_norm };
+        for (size_t i = 0; i < sizeof w / sizeof *w; i++) unbind_weight(m->be, w[i]);
+        for (size_t i = 0; i < sizeof v / sizeof *v; i++) unbind_vector(m->be, v[i]);
+    }
+    unbind_weight(m->be, &m->embd);
+    unbind_weight(m->be, &m->head);
+    unbind_vector(m->be, &m->out_norm);
+    mo_free(m->inv_freq);
+    mo_free(m->layer);
+    mo_free(m);
+}
+
+/* ---- scratch ---------------------------------------------------------------------------------------------------- */
+
+typedef struct rows {
+    float *h, *a;     /* [n, n_embd] residual stream; normed rows */
+    float *q, *o;     /* [n, n_head * head_dim] */
+    float *k, *v;     /* [n, n_kv_head * head_dim] */
+    float *gate, *up; /* [n, n_ff] */
+    float *logits;    /* [LLM_LOGIT_ROWS, n_vocab] */
+    int32_t *at, *pos, *n_visible, *token; /* [n] host */
+    attn_seq *seq;                         /* [n] host: at most one sequence per row */
+} rows;
+
+static rows carve(scratch *s, const llm_config *c, int32_t n)
+{
+    int64_t n_q = (int64_t)n * c->n_head * c->head_dim, n_kv = (int64_t)n * c->n_kv_head * c->head_dim;
+    arena *d = &s->dev;
+    size_t shared;
+    rows r;
+
+    r.h = ARENA_FLOATS(d, (int64_t)n * c->n_embd);
+    r.a = ARENA_FLOATS(d, (int64_t)n * c->n_embd);
+    /* Attention's rows, the feed-forward's and the logits are never alive together. */
+    shared = d->used;
+    r.q = ARENA_FLOATS(d, n_q);
+    r.o = ARENA_FLOATS(d, n_q);
+    r.k = ARENA_FLOATS(d, n_kv);
+    r.v = ARENA_FLOATS(d, n_kv);
+    arena_release(d, shared);
+    r.gate = ARENA_FLOATS(d, (int64_t)n * c->n_ff);
+    r.up = ARENA_FLOATS(d, (int64_t)n * c->n_ff);
+    arena_release(d, shared);
+    r.logits = ARENA_FLOATS(d, (int64_t)LLM_LOGIT_ROWS * c->n_vocab);
+    r.at = arena_take(&s->host, (size_t)n, sizeof *r.at);
+    r.pos = arena_take(&s->host, (size_t)n, sizeof *r.pos);
+    r.n_visible = arena_take(&s->host, (size_t)n, sizeof *r.n_visible);
+    r.token = arena_take(&s->host, (size_t)n, sizeof *r.token);
+    r.seq = arena_take(&s->host, (size_t)n, sizeof *r.seq);
+    return r;
+}
+
+void llm_carve(scratch *s, const llm_config *c, int32_t n_ubatch)
+{
+    scratch_mark m = scratch_now(s);
+
+    carve(s, c, n_ubatch);
+    scratch_release(s, m);
+}
+
+/* ---- forward ---------------------------------------------------------------------------------------------------- */
+
+/* Embeddings of rows [first, first + n) into r->h: table rows and given rows, in runs. */
+static void embed_rows(const llm *m, rows *r, const llm_batch *b, int32_t first, int32_t n)
+{
+    int64_t d = m->cfg.n_embd;
+    int32_t i = 0, j;
+
+    while (i < n) {
+        bool given = !b->token || b->token[first + i] < 0;
+        for (j = i; j < n && (!b->token || b->token[first + j] < 0) == given; j++)
+            if (!given) r->token[j] = b->token[first + j];
+        if (given)
+            m->be->ops->upload(m->be, r->h + i * d, b->embd + (first + i) * d, (size_t)(j - i) * (size_t)d * sizeof(float));
+        else
+            m->be->ops->embed(m->be, r->h + i * d, d, &m->embd, r->token + i, j - i, m->cfg.embd_scale);
+        i = j;
+    }
+}
+
+/* Group rows [first, first + n) by sequence and reserve their cache positions. *n_seq groups in r->seq (layer 0). */
+static mo_status place_rows(rows *r, const llm_batch *b, int32_t first, int32_t n, int32_t *n_seq, mo_error *err)
+{
+    *n_seq = 0;
+    for (int32_t i = 0, j; i < n; i = j) {
+        kv_seq *s = b->seq[first + i];
+        mo_status st;
+
+        for (int g = 0; g < *n_seq; g++)
+            if (b->seq[first + r->seq[g].row] == s) return mo_fail(err, MO_E_ARG, "the rows of a sequence do not stand together (row %d)", first + i);
+        for (j = i; j < n && b->seq[first + j] == s; j++) {
+            r->at[j] = s->len + (j - i);
+            r->n_visible[j] = r->at[j] + 1;
+            r->pos[j] = b->pos ? b->pos[first + j] : r->at[j];
+        }
+        if ((st = kv_seq_reserve(s, j - i, err)) != MO_OK) return st;
+        r->seq[(*n_seq)++] = kv_seq_view(s, 0, i, j - i);
+    }
+    return MO_OK;
+}
+
+static void attention_block(const llm *m, const rows *r, const kv_shape *kv, int n_seq, int32_t n, int il)
+{
+    const backend_ops *op = m->be->ops;
+    const llm_config *c = &m->cfg;
+    const llm_layer *l = &m->layer[il];
+    int64_t d = c->n_embd, n_q = (int64_t)c->n_head * c->head_dim, n_kv = (int64_t)c->n_kv_head * c->head_dim;
+    epilogue bias_q = { .bias = l->b_q }, bias_k = { .bias = l->b_k }, bias_v = { .bias = l->b_v };
+    epilogue residual = { .scale = c->residual_scale, .accumulate = true };
+    attn_paged_args at = { .y = r->o, .q = r->q, .ldy = n_q, .ldq = n_q, .n_visible = r->n_visible, .seq = r->seq, .n_seq = n_seq,
+                           .n_head = c->n_head, .n_kv_head = c->n_kv_head, .head_dim = c->head_dim, .kv_type = kv->type,
+                           .scale = 1.0f / sqrtf((float)c->head_dim) };
+
+    op->rms_norm(m->be, r->a, d, r->h, d, l->attn_norm, n, d, c->rms_eps);
+    op->matmul(m->be, r->q, n_q, &l->w_q, r->a, d, n, &bias_q);
+    op->matmul(m->be, r->k, n_kv, &l->w_k, r->a, d, n, &bias_k);
+    op->matmul(m->be, r->v, n_kv, &l->w_v, r->a, d, n, &bias_v);
+    op->norm_rope(m->be, r->q, n_q, l->q_norm, c->rms_eps, r->pos, m->inv_freq, n, c->n_head, c->head_dim, m->rope);
+    op->norm_rope(m->be, r->k, n_kv, l->k_norm, c->rms_eps, r->pos, m->inv_freq, n, c->n_kv_head, c->head_dim, m->rope);
+    op->kv_store(m->be, r->seq, n_seq, r->at, r->k, r->v, n_kv, c->n_kv_head, c->head_dim, kv->type);
+    op->attn_paged(m->be, &at);
+    op->matmul(m->be, r->h, d, &l->w_o, r->o, n_q, n, &residual);
+}
+
+static void feed_forward_block(const llm *m, const rows *r, int32_t n, int il)
+{
+    const backend_ops *op = m->be->ops;
+    const llm_config *c = &m->cfg;
+    const llm_layer *l = &m->layer[il];
+    int64_t d = c->n_embd, f = c->n_ff;
+    epilogue residual = { .scale = c->residual_scale, .accumulate = true };
+
+    op->rms_norm(m->be, r->a, d, r->h, d, l->ffn_norm, n, d, c->rms_eps);
+    op->matmul(m->be, r->gate, f, &l->w_gate, r->a, d, n, NULL);
+    op->matmul(m->be, r->up, f, &l->w_up, r->a, d, n, NULL);
+    op->swiglu(m->be, r->gate, f, r->gate, f, r->up, f, n, f);
+    op->matmul(m->be, r->h, d, &l->w_down, r->gate, f, n, &residual);
+}
+
+/* Where the next wanted row goes; advanced as rows are written. */
+typedef struct sink {
+    float *logits, *hidden;
+} sink;
+
+/* Runs of rows that want logits through lm_head, LLM_LOGIT_ROWS at a time. r->a holds the normed rows. */
+static void write_logits(const llm *m, const rows *r, const uint8_t *want, int32_t n, sink *out)
+{
+    const backend_ops *op = m->be->ops;
+    const weight *head = m->head.data ? &m->head : &m->embd;
+    int64_t d = m->cfg.n_embd, v = m->cfg.n_vocab;
+    epilogue divide = { .scale = 1.0f / m->cfg.logit_divisor };
+
+    for (int32_t i = 0; i < n; i++) {
+        int32_t j = i;
+        while (j < n && j - i < LLM_LOGIT_ROWS && (want[j] & LLM_WANT_LOGITS)) j++;
+        if (j == i) continue;
+        op->matmul(m->be, r->logits, v, head, r->a + i * d, d, j - i, &divide);
+        op->download(m->be, out->logits, r->logits, (size_t)(j - i) * (size_t)v * sizeof(float));
+        out->logits += (j - i) * v;
+        i = j - 1;
+    }
+}
+
+static void write_outputs(const llm *m, const rows *r, const uint8_t *want, int32_t n, sink *out)
+{
+    const backend_ops *op = m->be->ops;
+    int64_t d = m->cfg.n_embd;
+    bool any = false;
+
+    for (int32_t i = 0; i < n && !any; i++) any = want[i] != 0;
+    if (!any) return;
+    op->rms_norm(m->be, r->a, d, r->h, d, m->out_norm, n, d, m->cfg.rms_eps);
+    for (int32_t i = 0; i < n; i++) {
+        if (!(want[i] & LLM_WANT_HIDDEN)) continue;
+        op->download(m->be, out->hidden, r->a + i * d, (size_t)d * sizeof(float));
+        out->hidden += d;
+    }
+    write_logits(m, r, want, n, out);
+}
+
+/* Everything that can be wrong with a batch, before anything is touched. */
+static mo_status check_batch(const llm *m, const llm_batch *b, const float *logits, const float *hidden, mo_error *err)
+{
+    if (b->n_row < 1 || !b->seq) return mo_fail(err, MO_E_ARG, "a batch of %d rows", b->n_row);
+    for (int32_t i = 0; i < b->n_row; i++) {
+        int32_t id = b->token ? b->token[i] : -1;
+        uint8_t want = b->want ? b->want[i] : 0;
+
+        if (id >= m->cfg.n_vocab || id < -1)
+            return mo_fail(err, MO_E_ARG, "token %d of row %d is outside the vocabulary of %d", id, i, m->cfg.n_vocab);
+        if (id < 0 && !b->embd) return mo_fail(err, MO_E_ARG, "row %d has neither a token nor an embedding", i);
+        if (!b->seq[i] || !b->seq[i]->pool) return mo_fail(err, MO_E_ARG, "row %d belongs to no sequence", i);
+        if (((want & LLM_WANT_LOGITS) && !logits) || ((want & LLM_WANT_HIDDEN) && !hidden))
+            return mo_fail(err, MO_E_ARG, "row %d asks for an output that has no place", i);
+    }
+    return MO_OK;
+}
+
+mo_status llm_forward(const llm *m, scratch *s, int32_t n_ubatch, const llm_batch *b, float *logits, float *hidden, mo_error *err)
+{
+    sink out = { logits, hidden };
+    scratch_mark mark = scratch_now(s);
+    int32_t first, n_seq;
+    mo_status st;
+    rows r;
+
+    if ((st = check_batch(m, b, logits, hidden, err)) != MO_OK) return st;
+    r = carve(s, &m->cfg, n_ubatch);
+    if (scratch_overflow(s)) st = mo_fail(err, MO_E_STATE, "the scratch was planned for fewer than %d rows", n_ubatch);
+    for (first = 0; st == MO_OK && first < b->n_row; first += n_ubatch) {
+        int32_t n = b->n_row - first < n_ubatch ? b->n_row - first : n_ubatch;
+        const kv_shape *kv = &b->seq[first]->pool->shape;
+
+        if ((st = place_rows(&r, b, first, n, &n_seq, err)) != MO_OK) break;
+        embed_rows(m, &r, b, first, n);
+        for (int il = 0; il < m->cfg.n_layer; il++) {
+            for (int i = 0; i < n_seq; i++) r.seq[i].layer_offset = (size_t)il * b->seq[first]->pool->layer_bytes;
+            attention_block(m, &r, kv, n_seq, n, il);
+            feed_forward_block(m, &r, n, il);
+        }
+        if (b->want) write_outputs(m, &r, b->want + first, n, &out);
+        for (int i = 0; i < n_seq; i++) b->seq[first + r.seq[i].row]->len += r.seq[i].n_row;
+        st = m->be->ops->sync(m->be, err);
+    }
+    if (st != MO_OK) /* give back what earlier passes of this call appended */
+        for (int32_t i = 0; i < first && i < b->n_row; i++) b->seq[i]->len--;
+    scratch_release(s, mark);
+    return st;
+}
+
+mo_status llm_embed(const llm *m, scratch *s, int32_t n_ubatch, const int32_t *token, int32_t n, float *out, mo_error *err)
+{
+    scratch_mark mark = scratch_now(s);
+    rows r = carve(s, &m->cfg, n_ubatch);
+    int64_t d = m->cfg.n_embd;
+    mo_status st = scratch_overflow(s) ? mo_fail(err, MO_E_STATE, "the scratch was planned for fewer than %d rows", n_ubatch) : MO_OK;
+
+    for (int32_t i = 0; st == MO_OK && i < n; i++)
+        if (token[i] < 0 || token[i] >= m->cfg.n_vocab) st = mo_fail(err, MO_E_ARG, "token %d is outside the vocabulary of %d", token[i], m->cfg.n_vocab);
+    for (int32_t i = 0; st == MO_OK && i < n; i += n_ubatch) {
+        int32_t k = n - i < n_ubatch ? n - i : n_ubatch;
+        llm_batch b = { .n_row = k, .token = token + i };
+        embed_rows(m, &r, &b, 0, k);
+        m->be->ops->download(m->be, out + i * d, r.h, (size_t)k * (size_t)d * sizeof(float));
+    }
+    scratch_release(s, mark);
+    return st;
+}
