@@ -1,6 +1,27 @@
-/* minicpmo: MiniCPM-o / MiniCPM-V inference in C. The one public header.
+/* minicpmo: run MiniCPM-o / MiniCPM-V from the published weights. The one public header.
  *
- * The status and error types; the rest of the interface follows below them.
+ *     mo_error err;
+ *     mo_model *m;
+ *     mo_session *s;
+ *     mo_event ev;
+ *
+ *     if (mo_model_open(&m, "MiniCPM-o-4_5", NULL, &err)) die(err.message);
+ *     if (mo_session_new(&s, m, NULL, &err)) die(err.message);
+ *     mo_session_begin(s, "user", &err);
+ *     mo_session_push_image_file(s, "cat.jpg", &err);
+ *     mo_session_push_text(s, "What is this?", 13, &err);
+ *     mo_session_answer(s, &err);
+ *     while (mo_session_step(s, &err) == MO_OK)
+ *         while (mo_session_pull(s, &ev))
+ *             if (ev.type == MO_EVENT_TEXT) fwrite(ev.text, 1, ev.n_text, stdout);
+ *     mo_session_free(s);
+ *     mo_model_close(m);
+ *
+ * A model is weights: read-only, mapped, shared by its sessions. A session is one conversation. Everything streaming has
+ * three verbs: push input, step the model, pull events. Files are a convenience on top.
+ *
+ * The library never exits, prints or reads the environment. Calls that can fail return mo_status and, when the last
+ * argument is not NULL, one sentence in it.
  */
 #ifndef MINICPMO_H
 #define MINICPMO_H
@@ -18,6 +39,8 @@ extern "C" {
 #define MO_API __attribute__((visibility("default")))
 #endif
 
+/* ---- status and errors ------------------------------------------------------------------------------------------ */
+
 /* What every call that can fail returns. 0 is success, all errors are negative. */
 typedef enum mo_status {
     MO_OK = 0,
@@ -28,7 +51,7 @@ typedef enum mo_status {
     MO_E_UNSUPPORTED = -5, /* well formed, but this build does not know it */
     MO_E_STATE = -6,       /* not possible now: see the call */
     MO_E_LIMIT = -7,       /* a documented limit was reached: context, input size */
-    MO_E_AGAIN = -8,       /* nothing taken or nothing there: step and retry */
+    MO_E_AGAIN = -8,       /* nothing taken or nothing to do */
     MO_E_INTERRUPTED = -9  /* stopped by mo_session_interrupt() */
 } mo_status;
 
@@ -40,6 +63,168 @@ typedef struct mo_error {
 
 /* The short name of a status, "MO_E_FORMAT". Static storage. */
 MO_API const char *mo_status_name(mo_status st);
+
+/* The library's version, "0.1.0". Static storage. */
+MO_API const char *mo_version(void);
+
+/* ---- model ------------------------------------------------------------------------------------------------------ */
+
+typedef struct mo_model mo_model;
+typedef struct mo_session mo_session;
+
+typedef enum mo_switch { MO_AUTO = -1, MO_OFF = 0, MO_ON = 1 } mo_switch;
+
+typedef struct mo_model_opts {
+    int32_t n_thread;     /* 0: every core this process may use */
+    const char *isa;      /* which instruction sets may be used, "generic,avx2"; NULL: all that are there */
+    int32_t use_bf16_dot; /* non-zero: multiply as bf16 pairs where the CPU can; faster, no longer float32-exact */
+    mo_switch vision;     /* MO_AUTO: load what the checkpoint has; MO_OFF: leave out; MO_ON: fail without */
+    mo_switch audio;      /* the same */
+    int32_t n_ubatch;     /* rows of one compute pass, 1 … 4096; more is faster and needs more scratch */
+    /* Messages and progress, called from the thread that called us; NULL: silence. fraction is in [0, 1]. */
+    void (*log)(void *user, const char *message);
+    void (*progress)(void *user, const char *what, double fraction);
+    void *user;
+} mo_model_opts;
+
+MO_API mo_model_opts mo_model_opts_default(void);
+
+/* Bytes a model and one session need, computed before anything of it is allocated. */
+typedef struct mo_plan {
+    uint64_t weights_mapped;   /* used in place in the mapped files */
+    uint64_t weights_copied;   /* small vectors and tables as float32 */
+    uint64_t weights_repacked; /* what the backend keeps beside the file's bytes */
+    uint64_t llm, vision, audio; /* the three sums above, by module */
+    uint64_t scratch;          /* working memory of a step, shared by the sessions of a model */
+    uint64_t kv_cache;         /* one session */
+    uint64_t tokenizer;        /* vocabulary and merges, about */
+    uint64_t session;          /* logits, embeddings being fed, sampling, one session */
+    uint64_t total;
+    uint64_t available;        /* what this machine can give now, 0 if unknown */
+} mo_plan;
+
+/* Open a checkpoint: a Hugging Face directory (config.json, safetensors, tokenizer files).
+ *
+ * opts NULL: the defaults. On failure *out is NULL and nothing stays behind.
+ *
+ * MO_E_IO, MO_E_FORMAT, MO_E_UNSUPPORTED   the files
+ * MO_E_NOMEM    the plan of a model does not fit into this machine, with numbers
+ *
+ * Thread: any. Cost: maps the files and reads the small ones; weights come in as they are used. */
+MO_API mo_status mo_model_open(mo_model **out, const char *path, const mo_model_opts *opts, mo_error *err);
+
+/* Close it; its sessions must be gone. Accepts NULL. */
+MO_API void mo_model_close(mo_model *m);
+
+MO_API const char *mo_model_name(const mo_model *m);   /* "MiniCPM-o 4.5"; lives as long as the model */
+MO_API int mo_model_has_vision(const mo_model *m);
+MO_API int mo_model_has_audio(const mo_model *m);
+MO_API const char *mo_model_device(const mo_model *m); /* "CPU: avx2, 2 threads" */
+
+/* ---- session ---------------------------------------------------------------------------------------------------- */
+
+typedef enum mo_kv_type { MO_KV_F16 = 0, MO_KV_F32 = 1 } mo_kv_type;
+
+typedef struct mo_session_opts {
+    int32_t n_ctx;        /* positions the conversation may hold; 0: 8192 or the model's limit, whichever is less */
+    mo_kv_type kv_type;
+
+    /* Sampling, in the order the reference applies it: penalty, temperature, top-k, top-p, min-p. */
+    int32_t greedy;           /* non-zero: the likeliest token; the next four are not used */
+    float temperature;        /* > 0 */
+    int32_t top_k;            /* 0: off */
+    float top_p;              /* (0, 1]; 1: off */
+    float min_p;              /* [0, 1); 0: off */
+    float repetition_penalty; /* > 0, on the answer's own tokens; 1: off */
+    uint64_t seed;
+    int32_t max_tokens;       /* of one answer */
+    int32_t min_tokens;
+
+    int32_t thinking;         /* non-zero: let the model think aloud (<think>…</think>) first */
+    int32_t omni;             /* non-zero: items of a message follow each other without line breaks (picture and sound by the second) */
+    mo_switch speech_mark;    /* end the prompt with the mark that announces speech; MO_AUTO: when there is sound, as the reference */
+    int32_t max_slices;       /* tiles a large picture is cut into; 0: the model's own (9) */
+    mo_switch image_ids;      /* number the pictures in the prompt; MO_AUTO: as the checkpoint says */
+} mo_session_opts;
+
+MO_API mo_session_opts mo_session_opts_default(void);
+
+/* The plan of a model at `path` with one such session. Allocates none of it. */
+MO_API mo_status mo_plan_memory(mo_plan *out, const char *path, const mo_model_opts *mopts, const mo_session_opts *sopts, mo_error *err);
+
+/* A conversation on m. All memory of its turns but the media it holds is allocated here.
+ * MO_E_ARG: an option is out of range.  MO_E_NOMEM: the plan does not fit, with numbers. */
+MO_API mo_status mo_session_new(mo_session **out, mo_model *m, const mo_session_opts *opts, mo_error *err);
+MO_API void mo_session_free(mo_session *s); /* accepts NULL */
+
+/* Answers end at these texts as well; the text itself is not shown. Copied. At most 16, each 1 to 128 bytes. */
+MO_API mo_status mo_session_add_stop(mo_session *s, const char *text, mo_error *err);
+
+/* Start a message by "system", "user" or "assistant"; what is pushed next belongs to it. The first message is by the
+ * system or the user. MO_E_STATE while an answer is being made. Thread: any. */
+MO_API mo_status mo_session_begin(mo_session *s, const char *role, mo_error *err);
+
+/* Append to the message that was begun. Pictures: JPEG, PNG, WebP, GIF (first frame), BMP, told by content, decoded before
+ * return. Sound: mono float32 at 16000 Hz, copied; files WAV, FLAC, Ogg, MP3. Text: n bytes of UTF-8, copied.
+ * After a failure the conversation is as before. MO_E_STATE: no message begun, or an answer is being made;
+ * MO_E_UNSUPPORTED: the model has no such sense. Thread: any. */
+MO_API mo_status mo_session_push_text(mo_session *s, const char *text, size_t n, mo_error *err);
+MO_API mo_status mo_session_push_image(mo_session *s, const void *file_bytes, size_t n, mo_error *err);
+MO_API mo_status mo_session_push_image_file(mo_session *s, const char *path, mo_error *err);
+MO_API mo_status mo_session_push_image_rgb(mo_session *s, const uint8_t *rgb, int32_t width, int32_t height, mo_error *err);
+MO_API mo_status mo_session_push_audio(mo_session *s, const float *pcm, int64_t n_sample, mo_error *err);
+MO_API mo_status mo_session_push_audio_file(mo_session *s, const char *path, mo_error *err);
+
+/* Functions the model may call, a JSON array as the chat template takes them; NULL: none. Copied. */
+MO_API mo_status mo_session_set_tools(mo_session *s, const char *json, mo_error *err);
+
+/* Ask for an answer to the conversation. The work is done by mo_session_step(). Whatever of the prompt the session has
+ * already computed is reused, with the same result as computing it again.
+ * MO_E_LIMIT: the prompt does not fit into n_ctx. */
+MO_API mo_status mo_session_answer(mo_session *s, mo_error *err);
+
+/* Do a bounded piece of the work: encode media, feed up to n_ubatch positions, or make one token.
+ *
+ * MO_OK          something was done; events may be waiting
+ * MO_E_AGAIN     nothing to do: the answer is complete (or none was asked for)
+ * other          the answer ended by this error; the conversation is as before the question, the session usable
+ *
+ * Thread: one at a time per session. Sessions of one model take turns. No allocation while feeding and generating. */
+MO_API mo_status mo_session_step(mo_session *s, mo_error *err);
+
+typedef enum mo_event_type { MO_EVENT_TEXT, MO_EVENT_PROGRESS, MO_EVENT_END } mo_event_type;
+
+typedef enum mo_end_reason {
+    MO_END_STOP,        /* the model ended its answer */
+    MO_END_STOP_TEXT,   /* a text of mo_session_add_stop() */
+    MO_END_MAX_TOKENS,
+    MO_END_CONTEXT,     /* n_ctx is full */
+    MO_END_INTERRUPTED
+} mo_end_reason;
+
+typedef struct mo_event {
+    mo_event_type type;
+    const char *text; /* TEXT: whole UTF-8 characters, NUL-terminated; valid until the next pull.  PROGRESS: what is being done */
+    size_t n_text;
+    int64_t done, total; /* PROGRESS */
+    mo_end_reason reason; /* END, with the figures of the answer: */
+    int32_t n_prompt, n_reused, n_generated; /* positions of the prompt, those that were already cached, tokens made */
+    double encode_ms, prefill_ms, decode_ms;
+} mo_event;
+
+/* Take the next event; 0: none is waiting. Never blocks. Thread: any, one at a time. */
+MO_API int mo_session_pull(mo_session *s, mo_event *out);
+
+/* Stop the answer being made at the next step. What was said stays in the conversation. Any thread, async-signal-safe. */
+MO_API void mo_session_interrupt(mo_session *s);
+
+/* Forget the conversation, keep options and stop texts. MO_E_STATE while an answer is being made. */
+MO_API mo_status mo_session_clear(mo_session *s, mo_error *err);
+
+/* The conversation as JSON: [{"role": …, "content": [{"type": "text", "text": …} | {"type": "image", …} | …]}, …].
+ * Release with mo_string_free(). NULL: no memory. */
+MO_API char *mo_session_to_json(const mo_session *s);
+MO_API void mo_string_free(char *p);
 
 #ifdef __cplusplus
 }
