@@ -58,15 +58,8 @@ static const tensor *find(binder *b, const char *fmt, va_list ap)
         b->st = mo_fail(b->err, MO_E_LIMIT, "tensor name '%s…' is longer than %d bytes", name, NAME_MAX_BYTES - 1);
         return NULL;
     }
-    if (!(t = tensors_find(b->ts, name))) {
-        b->st = mo_fail(b->err, MO_E_FORMAT, "tensor '%s' is missing from the checkpoint", name);
-        return NULL;
-    }
-    if (!dtype_get(t->type)) {
-        b->st = mo_fail(b->err, MO_E_UNSUPPORTED, "tensor '%s': element type %d is not known to this build", name, (int)t->type);
-        return NULL;
-    }
-    return t;
+    b->st = tensors_get(b->ts, name, &t, b->err);
+    return b->st == MO_OK ? t : NULL;
 }
 
 /* Is t [n_row, rest == n_col], with rows that are whole blocks? */
@@ -139,6 +132,26 @@ void bind_weight_rows(binder *b, weight *out, int64_t row, int64_t n_row, int64_
     va_end(ap);
 }
 
+/* As dtype_to_f32, from any address: a file need not align its tensors. */
+static void to_f32(float *y, const char *x, int32_t type, int64_t n)
+{
+    enum { CHUNK = 1024 }; /* elements; whole blocks of every type */
+    float aligned[CHUNK];
+
+    if ((uintptr_t)x % sizeof(float) == 0) {
+        dtype_to_f32(y, x, type, n);
+        return;
+    }
+    for (int64_t i = 0; i < n; i += CHUNK) {
+        int64_t k = n - i < CHUNK ? n - i : CHUNK;
+        size_t bytes = dtype_row_bytes(type, k);
+
+        memcpy(aligned, x, bytes);
+        dtype_to_f32(y + i, aligned, type, k);
+        x += bytes;
+    }
+}
+
 /* dst [n_col, n_row] = src [n_row, n_col]^T for elements of 2 or 4 bytes, in tiles that stay in the first cache. */
 static void transpose(void *dst, const void *src, int64_t n_row, int64_t n_col, int32_t size)
 {
@@ -173,7 +186,7 @@ void bind_weight_transposed(binder *b, weight *out, void **owned, int64_t n_row,
     bytes = (size_t)n_row * (size_t)n_col * (size_t)dtype_get(as.type)->block_bytes;
     b->bytes.repacked += bytes;
     if (!b->plan) {
-        if (as.type != t->type && (flat = mo_malloc(bytes))) dtype_to_f32(flat, t->data, t->type, n_row * n_col);
+        if (as.type != t->type && (flat = mo_malloc(bytes))) to_f32(flat, t->data, t->type, n_row * n_col);
         *owned = mo_alloc_aligned(bytes + MO_ALIGN); /* kernels may read one vector past the end */
         if (!*owned || (as.type != t->type && !flat)) {
             b->st = mo_fail(b->err, MO_E_NOMEM, "tensor '%s': %zu bytes for its transposed copy", t->name, bytes);
@@ -205,7 +218,7 @@ static void copy_f32(binder *b, float **out, const tensor *t, int64_t first, int
         return;
     }
     if ((b->st = b->be->ops->alloc(b->be, &p, bytes, b->err)) == MO_OK) {
-        dtype_to_f32(host, (const char *)t->data + dtype_row_bytes(t->type, first), t->type, n);
+        to_f32(host, (const char *)t->data + dtype_row_bytes(t->type, first), t->type, n);
         b->be->ops->upload(b->be, p, host, bytes);
         *out = p;
     }
@@ -264,6 +277,22 @@ bool bind_has(const binder *b, const char *fmt, ...)
     k = vsnprintf(name, sizeof name, fmt, ap);
     va_end(ap);
     return k >= 0 && (size_t)k < sizeof name && tensors_find(b->ts, name);
+}
+
+int bind_count_layers(const binder *b, const char *prefix)
+{
+    size_t n = tensors_count(b->ts), len = strlen(prefix);
+    int count = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        const char *p = tensors_at(b->ts, i)->name;
+        int il = 0, n_digit = 0;
+
+        if (strncmp(p, prefix, len)) continue;
+        for (p += len; *p >= '0' && *p <= '9' && n_digit < 4; p++, n_digit++) il = il * 10 + (*p - '0');
+        if (n_digit && *p == '.' && il >= count) count = il + 1;
+    }
+    return count;
 }
 
 void unbind_weight(backend *be, weight *w)

@@ -43,6 +43,9 @@ static inline mo_status bind_status(const binder *b) { return b->st; }
 
 bool bind_has(const binder *b, const char *fmt, ...) MO_PRINTF(2, 3); /* is there such a tensor? */
 
+/* 1 + the highest N of any tensor named "<prefix>N.…"; 0 if there is none. Layers a checkpoint has, whatever its config says. */
+int bind_count_layers(const binder *b, const char *prefix);
+
 /* Matrix [n_row, n_col]: the tensor's first dimension is n_row and the product of the others n_col. */
 void bind_weight(binder *b, weight *out, int64_t n_row, int64_t n_col, const char *fmt, ...) MO_PRINTF(5, 6);
 /* Rows [row, row + n_row) of a matrix of n_row_all rows, e.g. a third of a fused q, k, v. */
