@@ -1,0 +1,198 @@
+#!/usr/bin/env bash
+# Run the project's tests and end in one line: N passed, N failed[, N skipped].
+#
+#   check.sh [STEP ...]    STEP: build unit masks sanitize tsan neon fuzz golden cli     (all, in this order)
+#
+# A step is a function below. What it prints goes to BUILD/check/STEP.log and is shown when it fails. If its last such
+# line says "N passed, N failed", those are its counts, otherwise a step counts as one. A failing step does not stop the
+# others, except that nothing can follow a build that fails.
+#
+# BUILD (build)          the ordinary build
+# FUZZ_SECONDS           for each fuzzer; by default all fuzzers share one minute
+# MO_SHARED (../shared)  where the golden outputs are; without them that step is skipped, loudly
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+BUILD=${BUILD:-build}
+SHARED=${MO_SHARED:-../shared}
+LOGS=$BUILD/check
+STEPS=(build unit masks sanitize tsan neon fuzz golden cli)
+
+n_passed=0 n_failed=0 n_skipped=0
+
+# A build of its own: configure DIR [meson option ...], then compile everything in it.
+build_in() {
+    local dir=$1
+    shift
+    [ -f "$dir/build.ninja" ] || meson setup "$dir" "$@" || return 1
+    ninja -C "$dir"
+}
+
+# Meson's tests of a build, with the checks inside them counted.
+meson_tests() {
+    local dir=$1
+    shift
+    meson test -C "$dir" --no-rebuild --print-errorlogs "$@"
+    local rc=$?
+    tools/tally.py "$dir/meson-logs/testlog.json"
+    return $rc
+}
+
+skip() {
+    echo "SKIPPED: $1"
+    echo "0 passed, 0 failed, 1 skipped"
+}
+
+# ---- the steps ----
+
+step_build() {
+    tools/deps.sh --check || return 1
+    build_in "$BUILD"
+}
+
+step_unit() { meson_tests "$BUILD"; }
+
+# Kernel tests once for every set of instructions this machine can be told to stop at.
+step_masks() {
+    local masks=(generic) rc=0 passed=0 failed=0
+    case $(uname -m) in
+    x86_64) masks+=(avx2 "avx2,avx512" "avx2,avx512,avx512_vnni" "avx2,avx512,avx512_bf16" all) ;;
+    aarch64) masks+=(neon "neon,dotprod" all) ;;
+    esac
+    for mask in "${masks[@]}"; do
+        for test in "$BUILD"/tests/kernels/test_*; do
+            if [ ! -f "$test" ] || [ ! -x "$test" ]; then continue; fi
+            if MO_ISA=$mask "$test"; then
+                passed=$((passed + 1))
+            else
+                echo "FAIL  MO_ISA=$mask $test"
+                failed=$((failed + 1)) rc=1
+            fi
+        done
+    done
+    [ $((passed + failed)) -gt 0 ] || rc=1
+    echo "$passed passed, $failed failed"
+    return $rc
+}
+
+sanitizer_build() {
+    CC=clang build_in "$BUILD/sanitize" -Dfuzz=true -Dwerror=true -Dbuildtype=debugoptimized -Db_ndebug=false \
+        -Db_sanitize=address,undefined -Db_lundef=false
+}
+
+step_sanitize() {
+    sanitizer_build || return 1
+    UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ASAN_OPTIONS=detect_stack_use_after_return=1 \
+        meson_tests "$BUILD/sanitize" --timeout-multiplier 5
+}
+
+# ThreadSanitizer's fixed memory map does not survive wide address randomisation, hence setarch.
+step_tsan() {
+    build_in "$BUILD/tsan" -Dwerror=true -Dbuildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false || return 1
+    local wrap=()
+    setarch -R true 2>/dev/null && wrap=(setarch -R)
+    TSAN_OPTIONS=halt_on_error=1 "${wrap[@]}" meson test -C "$BUILD/tsan" --no-rebuild \
+        --print-errorlogs --timeout-multiplier 10 --no-suite kernels --no-suite fuzz
+    local rc=$?
+    tools/tally.py "$BUILD/tsan/meson-logs/testlog.json"
+    return $rc
+}
+
+step_neon() { tools/test-neon.sh; }
+
+step_fuzz() {
+    sanitizer_build || return 1
+    local fuzzers=() passed=0 failed=0 name seconds
+    for f in "$BUILD"/sanitize/tests/fuzz/fuzz_*; do
+        [ -f "$f" ] && [ -x "$f" ] && fuzzers+=("$f")
+    done
+    [ ${#fuzzers[@]} -gt 0 ] || return 1
+    seconds=${FUZZ_SECONDS:-$(((60 + ${#fuzzers[@]} - 1) / ${#fuzzers[@]}))}
+    for f in "${fuzzers[@]}"; do
+        name=${f##*/fuzz_}
+        mkdir -p "$BUILD/fuzz/corpus/$name" "$BUILD/fuzz/found"
+        # shellcheck disable=SC2046  # a list of folders without spaces
+        if "$f" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 -print_final_stats=1 \
+            -artifact_prefix="$BUILD/fuzz/found/$name-" "$BUILD/fuzz/corpus/$name" \
+            $(find tests/fuzz -type d -path "*/seeds/$name"); then
+            passed=$((passed + 1))
+        else
+            echo "FAIL  $name: the input is in $BUILD/fuzz/found/"
+            failed=$((failed + 1))
+        fi
+    done
+    echo "$passed passed, $failed failed"
+    [ $failed = 0 ]
+}
+
+# Golden outputs are the official code's; they live beside the project, not in it.
+step_golden() {
+    if [ ! -f "$SHARED/golden/check.py" ]; then
+        skip "no golden outputs at $SHARED/golden (MO_SHARED says where they are)"
+        return 0
+    fi
+    local python
+    python=$(tools/numpy-python.sh --make)
+    [ -n "$python" ] || {
+        echo "no Python with numpy"
+        return 1
+    }
+    "$python" "$SHARED/golden/check.py" --program "$BUILD/minicpmo" --work "$BUILD/golden" \
+        --skip mel-stream,audio-stream,video text llm see hear
+}
+
+step_cli() {
+    local passed=0 failed=0
+    for test in tests/cli/*.sh; do
+        [ -f "$test" ] || continue
+        if MINICPMO=$PWD/$BUILD/minicpmo bash "$test"; then
+            passed=$((passed + 1))
+        else
+            echo "FAIL  $test"
+            failed=$((failed + 1))
+        fi
+    done
+    echo "$passed passed, $failed failed"
+    [ $failed = 0 ] && [ $passed -gt 0 ]
+}
+
+# ---- counting ----
+
+# Run one step, show it if it failed, add its counts.
+run_step() {
+    local step=$1 log=$LOGS/$1.log start=$SECONDS rc counts passed=0 failed=0 skipped=0
+    printf '%-9s ... ' "$step"
+    "step_$step" >"$log" 2>&1 </dev/null
+    rc=$?
+    counts=$(grep -E '^[0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$' "$log" | tail -n 1)
+    if [ -n "$counts" ]; then
+        read -r passed _ failed _ skipped _ <<<"${counts//,/}"
+        skipped=${skipped:-0}
+    elif [ $rc = 0 ]; then
+        passed=1
+    fi
+    if [ $rc != 0 ] && [ "$failed" = 0 ]; then failed=1; fi
+    n_passed=$((n_passed + passed)) n_failed=$((n_failed + failed)) n_skipped=$((n_skipped + skipped))
+    printf '%d passed, %d failed, %d skipped (%d s)\n' "$passed" "$failed" "$skipped" $((SECONDS - start))
+    grep -E '^SKIPPED: |^skipped: ' "$log" | sort -u
+    if [ $rc != 0 ]; then
+        echo "---- $log, its end:"
+        tail -n 60 "$log"
+        echo "----"
+    fi
+    return $rc
+}
+
+mkdir -p "$LOGS"
+[ $# -gt 0 ] || set -- "${STEPS[@]}"
+for step in "$@"; do
+    if ! declare -F "step_$step" >/dev/null; then
+        echo "check.sh: no step '$step'; there are: ${STEPS[*]}" >&2
+        exit 2
+    fi
+    run_step "$step" || [ "$step" != build ] || break
+done
+echo
+printf '%d passed, %d failed' $n_passed $n_failed
+[ $n_skipped = 0 ] || printf ', %d skipped' $n_skipped
+printf '\n'
+[ $n_failed = 0 ] && [ $n_passed -gt 0 ]
