@@ -12,6 +12,7 @@
  */
 #include "media/audio.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
@@ -104,9 +105,11 @@ static double dot(const float *x, const double *w, int64_t n)
 static float apply(const phase *p, const float *x, int64_t n, int64_t k)
 {
     int64_t first = k - p->n_left + 1, past = k + 1 + p->n_right, skip = first < 0 ? -first : 0;
+    double y;
 
     if (past > n) past = n;
-    return (float)dot(x + first + skip, p->w + skip, past - first - skip);
+    y = dot(x + first + skip, p->w + skip, past - first - skip);
+    return (float)(y > FLT_MAX ? FLT_MAX : y < -FLT_MAX ? -FLT_MAX : y); /* an overshoot of the largest values stays finite */
 }
 
 /* n_phase weights sets, then one for frac just below 1: t / ratio may round to the sample before a whole one. */
