@@ -32,9 +32,10 @@ void whisper_scratch(scratch *s, const audio_config *c, int32_t n_out, int64_t n
  *
  * mel            [Σ n_frame, n_mel] device memory, pieces one after another; 1 <= n_frame[i] <= 2 n_pos
  * chunk_length_s blocks of this long see themselves and everything before; <= 0: every row sees all
+ * n_frame_longest of the batch these pieces belong to, if it is longer than any of them; 0: the longest of the call
  * hidden         [Σ rows, n_embd], embeds [Σ tokens, n_out]: device memory
  */
 mo_status whisper_forward(whisper *m, float *hidden, float *embeds, const float *mel, const int32_t *n_frame, int n_piece,
-                          float chunk_length_s, int64_t n_row, scratch *s, mo_error *err);
+                          float chunk_length_s, int32_t n_frame_longest, int64_t n_row, scratch *s, mo_error *err);
 
 #endif

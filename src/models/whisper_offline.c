@@ -122,11 +122,11 @@ static int64_t pass_forward(pass *p, const whisper_bufs *r, float *hidden, float
 }
 
 mo_status whisper_forward(whisper *m, float *hidden, float *embeds, const float *mel, const int32_t *n_frame, int n_piece,
-                          float chunk_length_s, int64_t n_row, scratch *s, mo_error *err)
+                          float chunk_length_s, int32_t n_frame_longest, int64_t n_row, scratch *s, mo_error *err)
 {
     scratch_mark mark = scratch_now(s);
     whisper_bufs r;
-    pass p = { .m = m, .mel = mel };
+    pass p = { .m = m, .mel = mel, .f_max = n_frame_longest };
 
     if (chunk_length_s > 0) p.block = (int32_t)(chunk_length_s * 50.0f);
     for (int i = 0; i < n_piece; i++) {
