@@ -128,6 +128,8 @@ mo_status whisper_forward(whisper *m, float *hidden, float *embeds, const float 
     whisper_bufs r;
     pass p = { .m = m, .mel = mel, .f_max = n_frame_longest };
 
+    if (n_frame_longest > 2 * m->c.n_pos)
+        return mo_fail(err, MO_E_LIMIT, "an audio piece of %d mel frames, the encoder takes 1 to %d", n_frame_longest, 2 * m->c.n_pos);
     if (chunk_length_s > 0) p.block = (int32_t)(chunk_length_s * 50.0f);
     for (int i = 0; i < n_piece; i++) {
         if (n_frame[i] < 1 || n_frame[i] > 2 * m->c.n_pos)
