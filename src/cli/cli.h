@@ -1,0 +1,17 @@
+/* What the program's commands share. A command is one file, cmd_NAME.c, and one function here.
+ *
+ * A command returns 0 (done), 1 (failed, after cli_error said why) or 2 (wrong usage). stdout is the result, stderr the
+ * story.
+ */
+#ifndef MO_CLI_H
+#define MO_CLI_H
+
+#include "core/status.h"
+
+/* "minicpmo: " and the sentence and a newline, on stderr. */
+void cli_error(const char *fmt, ...) MO_PRINTF(1, 2);
+
+/* argv[0] is the command's own name. */
+int cmd_synth(int argc, char **argv);
+
+#endif
