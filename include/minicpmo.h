@@ -142,7 +142,7 @@ typedef struct mo_session_opts {
 
     int32_t thinking;         /* non-zero: let the model think aloud (<think>…</think>) first */
     int32_t omni;             /* non-zero: items of a message follow each other without line breaks (picture and sound by the second) */
-    mo_switch speech_mark;    /* end the prompt with the mark that announces speech; MO_AUTO: when there is sound, as the reference */
+    int32_t speech_mark;      /* non-zero: end the prompt with the mark that announces speech; sound in the conversation does it anyway */
     int32_t max_slices;       /* tiles a large picture is cut into; 0: the model's own (9) */
     mo_switch image_ids;      /* number the pictures in the prompt; MO_AUTO: as the checkpoint says */
 } mo_session_opts;
@@ -187,7 +187,8 @@ MO_API mo_status mo_session_answer(mo_session *s, mo_error *err);
  *
  * MO_OK          something was done; events may be waiting
  * MO_E_AGAIN     nothing to do: the answer is complete (or none was asked for)
- * other          the answer ended by this error; the conversation is as before the question, the session usable
+ * other          the answer ended by this error; the conversation is as it was when the answer was asked for, the session
+ *                usable: ask again, or clear
  *
  * Thread: one at a time per session. Sessions of one model take turns. No allocation while feeding and generating. */
 MO_API mo_status mo_session_step(mo_session *s, mo_error *err);

@@ -1,0 +1,334 @@
+/* Opening and closing the engine, and the memory plan (model.h).
+ *
+ * The plan is the load code run dry on the real headers: the same binders, the same scratch carving. What a checkpoint
+ * lacks is not loaded and said in the log.
+ */
+#include "session/model.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/alloc.h"
+#include "core/cpu.h"
+#include "core/memory.h"
+#include "session/draw.h"
+
+enum { UBATCH_DEFAULT = 512, UBATCH_MAX = 4096, CTX_DEFAULT = 8192 };
+
+/* Tokenizer memory per vocabulary entry: text, two hash tables, merges; measured on the 151,748-entry vocabulary. */
+enum { TOKENIZER_BYTES_PER_ID = 96 };
+
+const char *mo_version(void) { return MO_VERSION; }
+
+mo_model_opts mo_model_opts_default(void)
+{
+    return (mo_model_opts){ .vision = MO_AUTO, .audio = MO_AUTO, .n_ubatch = UBATCH_DEFAULT };
+}
+
+mo_session_opts mo_session_opts_default(void)
+{
+    return (mo_session_opts){ .temperature = 0.7f, .top_k = 100, .top_p = 0.8f, .repetition_penalty = 1.02f, .max_tokens = 4096,
+                              
+                              .image_ids = MO_AUTO };
+}
+
+char *format_bytes(char out[16], uint64_t n)
+{
+    static const char *const unit[] = { "B", "KiB", "MiB", "GiB", "TiB" };
+    double x = (double)n;
+    int i = 0;
+
+    while (x >= 1024 && i < 4) {
+        x /= 1024;
+        i++;
+    }
+    snprintf(out, 16, i ? "%.1f %s" : "%.0f %s", x, unit[i]);
+    return out;
+}
+
+/* ---- scratch ---------------------------------------------------------------------------------------------------- */
+
+vision_pass model_vision_carve(scratch *s, const model_config *c)
+{
+    int64_t n_in = 3 * (int64_t)c->vision.patch_size * c->vision.patch_size;
+    vision_pass p;
+
+    p.patch = ARENA_FLOATS(&s->dev, VISION_ROWS * n_in);
+    p.hidden = ARENA_FLOATS(&s->dev, VISION_ROWS * (int64_t)c->vision.n_embd);
+    p.embeds = ARENA_FLOATS(&s->dev, VISION_TILES * (int64_t)c->resampler.n_query * c->resampler.n_embd);
+    p.host = ARENA_FLOATS(&s->host, VISION_ROWS * n_in);
+    return p;
+}
+
+audio_pass model_audio_carve(scratch *s, const model_config *c)
+{
+    int64_t n_pos = c->audio.n_pos;
+    audio_pass p;
+
+    p.mel = ARENA_FLOATS(&s->dev, 2 * n_pos * c->audio.n_mel);
+    p.hidden = ARENA_FLOATS(&s->dev, n_pos * c->audio.n_embd);
+    p.embeds = ARENA_FLOATS(&s->dev, n_pos / c->audio.pool_step * c->llm.n_embd);
+    p.host = ARENA_FLOATS(&s->host, 2 * n_pos * c->audio.n_mel);
+    p.pcm = ARENA_FLOATS(&s->host, MEL_MAX_SAMPLES);
+    return p;
+}
+
+/* The users of the shared scratch, one after another: the peak is what it must hold. */
+static scratch plan_scratch(const model_config *c, int32_t n_ubatch, bool vision, bool audio)
+{
+    scratch s = scratch_plan();
+    scratch_mark m = scratch_now(&s);
+
+    llm_carve(&s, &c->llm, n_ubatch);
+    scratch_release(&s, m);
+    if (vision) {
+        model_vision_carve(&s, c);
+        siglip_scratch(&s, &c->vision, VISION_ROWS);
+        resampler_scratch(&s, &c->resampler, VISION_ROWS);
+        scratch_release(&s, m);
+    }
+    if (audio) {
+        model_audio_carve(&s, c);
+        whisper_scratch(&s, &c->audio, c->llm.n_embd, AUDIO_ROWS);
+        scratch_release(&s, m);
+    }
+    return s;
+}
+
+/* ---- plan ------------------------------------------------------------------------------------------------------- */
+
+static void plan_add(mo_plan *p, uint64_t *module, const bind_bytes *b)
+{
+    p->weights_mapped += b->mapped;
+    p->weights_copied += b->copied;
+    p->weights_repacked += b->repacked;
+    *module += b->mapped + b->copied + b->repacked;
+}
+
+static void plan_total(mo_plan *p)
+{
+    p->total = p->weights_mapped + p->weights_copied + p->weights_repacked + p->scratch + p->kv_cache + p->tokenizer + p->session;
+    p->available = memory_available();
+}
+
+static mo_status plan_model(mo_model *m, mo_error *err)
+{
+    const model_config *c = &m->cfg;
+    mo_plan *p = &m->plan;
+    bind_bytes b, r;
+    mo_status st;
+
+    memset(p, 0, sizeof *p);
+    if ((st = llm_load(NULL, m->be, m->ts, &c->llm, true, &b, err)) != MO_OK) return st;
+    plan_add(p, &p->llm, &b);
+    if (c->has_vision) {
+        if ((st = siglip_plan(&b, m->be, m->ts, &c->vision, err)) != MO_OK) return st;
+        if ((st = resampler_plan(&r, m->be, m->ts, &c->resampler, err)) != MO_OK) return st;
+        plan_add(p, &p->vision, &b);
+        plan_add(p, &p->vision, &r);
+    }
+    if (c->has_audio) {
+        if ((st = whisper_plan(&b, m->be, m->ts, &c->audio, c->llm.n_embd, err)) != MO_OK) return st;
+        plan_add(p, &p->audio, &b);
+    }
+    scratch s = plan_scratch(c, m->opts.n_ubatch, c->has_vision, c->has_audio);
+    if (scratch_overflow(&s)) return mo_fail(err, MO_E_LIMIT, "the working memory of this configuration is larger than an address space");
+    p->scratch = s.dev.peak + s.host.peak;
+    p->tokenizer = (uint64_t)c->llm.n_vocab * TOKENIZER_BYTES_PER_ID;
+    plan_total(p);
+    return MO_OK;
+}
+
+int32_t session_n_ctx(const model_config *c, const mo_session_opts *o)
+{
+    int32_t n = o->n_ctx ? o->n_ctx : CTX_DEFAULT;
+
+    if (!o->n_ctx && n > c->llm.n_ctx_train) n = c->llm.n_ctx_train;
+    return kv_pages_for(n) * KV_PAGE;
+}
+
+void model_plan_session(mo_plan *p, const model_config *c, const mo_session_opts *o)
+{
+    kv_shape kv = llm_kv_shape(&c->llm, o->kv_type == MO_KV_F32 ? MO_F32 : MO_F16);
+    int32_t n_ctx = session_n_ctx(c, o);
+
+    p->kv_cache = (uint64_t)kv_page_bytes(&kv) * (uint64_t)kv_pages_for(n_ctx);
+    /* logits, sampling's working copies, one pass of embeddings being fed */
+    p->session = (uint64_t)c->llm.n_vocab * (sizeof(float) + 24) + (uint64_t)UBATCH_DEFAULT * (uint64_t)c->llm.n_embd * sizeof(float);
+    plan_total(p);
+}
+
+/* "needs 18.8 GiB (…), this machine can give 7.1 GiB" */
+static mo_status plan_fits(const mo_plan *p, mo_error *err)
+{
+    char total[16], weights[16], scratch_[16], kv[16], have[16];
+
+    if (!p->available || p->total <= p->available) return MO_OK;
+    return mo_fail(err, MO_E_NOMEM,
+                   "this needs %s of memory (weights %s, scratch %s, KV cache %s) and the machine can give %s; close other programs, leave "
+                   "modules out, or use a smaller context or model",
+                   format_bytes(total, p->total), format_bytes(weights, p->weights_mapped + p->weights_copied + p->weights_repacked),
+                   format_bytes(scratch_, p->scratch), format_bytes(kv, p->kv_cache), format_bytes(have, p->available));
+}
+
+/* ---- opening ---------------------------------------------------------------------------------------------------- */
+
+static void say(const mo_model *m, const char *message)
+{
+    if (m->opts.log) m->opts.log(m->opts.user, message);
+}
+
+static mo_status check_opts(const mo_model_opts *o, unsigned *isa, mo_error *err)
+{
+    int64_t mask = cpu_isa_parse(o->isa);
+
+    if (mask < 0) return mo_fail(err, MO_E_ARG, "unknown instruction set in '%s'; known: generic, avx2, avx512, avx512_bf16, neon, …, all", o->isa);
+    if (o->n_thread < 0 || o->n_thread > 1024) return mo_fail(err, MO_E_ARG, "n_thread is %d; it must be 0 (every core) to 1024", o->n_thread);
+    if (o->n_ubatch < 1 || o->n_ubatch > UBATCH_MAX) return mo_fail(err, MO_E_ARG, "n_ubatch is %d; it must be 1 to %d", o->n_ubatch, UBATCH_MAX);
+    *isa = (unsigned)mask;
+    return MO_OK;
+}
+
+/* Decide whether a module is loaded: the configuration, the tensors and the caller must agree. */
+static mo_status choose_module(mo_model *m, bool *has, mo_switch want, const char *probe, const char *what, mo_error *err)
+{
+    char message[128];
+    bool there = *has && tensors_find(m->ts, probe);
+
+    if (want == MO_ON && !there)
+        return mo_fail(err, MO_E_UNSUPPORTED, "this checkpoint has no %s encoder (no tensor '%s')", what, probe);
+    *has = there && want != MO_OFF;
+    if (!there) {
+        snprintf(message, sizeof message, "this checkpoint has no %s encoder", what);
+        say(m, message);
+    } else if (want == MO_OFF) {
+        snprintf(message, sizeof message, "the %s encoder is left out as asked", what);
+        say(m, message);
+    }
+    return MO_OK;
+}
+
+/* Configuration, tensors, backend and plan; no weights yet. */
+static mo_status open_plan(mo_model **out, const char *path, const mo_model_opts *opts, mo_error *err)
+{
+    cpu_backend_opts cpu = { 0 };
+    char what[80];
+    mo_status st;
+    mo_model *m;
+
+    *out = NULL;
+    if (!path) return mo_fail(err, MO_E_ARG, "model path is NULL");
+    if (!(m = mo_zalloc(sizeof *m))) return mo_fail(err, MO_E_NOMEM, "no memory for a model handle");
+    m->opts = opts ? *opts : mo_model_opts_default();
+    m->scratch = scratch_plan();
+    pthread_mutex_init(&m->step_lock, NULL);
+    if ((st = check_opts(&m->opts, &cpu.isa_mask, err)) != MO_OK) goto fail;
+    cpu.n_thread = m->opts.n_thread;
+    cpu.use_bf16_dot = m->opts.use_bf16_dot != 0;
+    m->opts.isa = NULL; /* the caller's string: not kept */
+    if ((st = model_config_load(&m->cfg, path, err)) != MO_OK) goto fail;
+    if ((st = tensors_open_safetensors(&m->ts, path, err)) != MO_OK) goto fail;
+    if ((st = choose_module(m, &m->cfg.has_vision, m->opts.vision, "vpm.embeddings.patch_embedding.weight", "vision", err)) != MO_OK) goto fail;
+    if ((st = choose_module(m, &m->cfg.has_audio, m->opts.audio, "apm.conv1.weight", "audio", err)) != MO_OK) goto fail;
+    if ((st = cpu_backend_new(&m->be, &cpu, err)) != MO_OK) goto fail;
+    cpu_backend_describe(m->be, what, sizeof what);
+    snprintf(m->device, sizeof m->device, "CPU: %s", what);
+    if ((st = plan_model(m, err)) != MO_OK) goto fail;
+    *out = m;
+    return MO_OK;
+fail:
+    mo_model_close(m);
+    return st;
+}
+
+static void progress(const mo_model *m, const char *what, double fraction)
+{
+    if (m->opts.progress) m->opts.progress(m->opts.user, what, fraction);
+}
+
+static mo_status load_modules(mo_model *m, mo_error *err)
+{
+    const model_config *c = &m->cfg;
+    mo_status st;
+
+    if ((st = llm_load(&m->llm, m->be, m->ts, &c->llm, false, NULL, err)) != MO_OK) return st;
+    progress(m, "loading", 0.6);
+    if (c->has_vision) {
+        siglip_positions pos = c->member == MEMBER_V25 ? SIGLIP_POS_ROW0 : SIGLIP_POS_REFERENCE;
+        if ((st = siglip_load(&m->vision, m->be, m->ts, &c->vision, pos, err)) != MO_OK) return st;
+        if ((st = resampler_load(&m->resampler, m->be, m->ts, &c->resampler, err)) != MO_OK) return st;
+    }
+    progress(m, "loading", 0.8);
+    if (c->has_audio) {
+        if ((st = whisper_load(&m->audio, m->be, m->ts, &c->audio, c->llm.n_embd, err)) != MO_OK) return st;
+        if ((st = mel_bank_new(&m->mel, err)) != MO_OK) return st;
+    }
+    m->scratch = plan_scratch(c, m->opts.n_ubatch, c->has_vision, c->has_audio);
+    return scratch_alloc(&m->scratch, m->be, err);
+}
+
+mo_status mo_model_open(mo_model **out, const char *path, const mo_model_opts *opts, mo_error *err)
+{
+    mo_status st;
+    mo_model *m;
+
+    *out = NULL;
+    if ((st = open_plan(&m, path, opts, err)) != MO_OK) return st;
+    if ((st = plan_fits(&m->plan, err)) != MO_OK) goto fail;
+    progress(m, "loading", 0);
+    if ((st = tokenizer_open_hf(&m->tok, path, err)) != MO_OK) goto fail;
+    progress(m, "loading", 0.3);
+    if ((st = load_modules(m, err)) != MO_OK) goto fail;
+    progress(m, "loading", 1);
+    *out = m;
+    return MO_OK;
+fail:
+    mo_model_close(m);
+    return st;
+}
+
+void mo_model_close(mo_model *m)
+{
+    if (!m) return;
+    llm_free(m->llm);
+    siglip_free(m->vision);
+    resampler_free(m->resampler);
+    whisper_free(m->audio);
+    mel_bank_free(m->mel);
+    if (m->be) {
+        scratch_free(&m->scratch, m->be);
+        m->be->ops->destroy(m->be);
+    }
+    tokenizer_close(m->tok);
+    tensors_close(m->ts);
+    model_config_free(&m->cfg);
+    pthread_mutex_destroy(&m->step_lock);
+    mo_free(m);
+}
+
+mo_status mo_plan_memory(mo_plan *out, const char *path, const mo_model_opts *mopts, const mo_session_opts *sopts, mo_error *err)
+{
+    mo_session_opts so = sopts ? *sopts : mo_session_opts_default();
+    mo_status st;
+    mo_model *m;
+
+    memset(out, 0, sizeof *out);
+    if ((st = open_plan(&m, path, mopts, err)) != MO_OK) return st;
+    model_plan_session(&m->plan, &m->cfg, &so);
+    *out = m->plan;
+    mo_model_close(m);
+    return MO_OK;
+}
+
+mo_status model_session_fits(const mo_model *m, const mo_session_opts *o, mo_error *err)
+{
+    mo_plan p = { .available = memory_available() };
+
+    model_plan_session(&p, &m->cfg, o); /* the model itself is there already */
+    return plan_fits(&p, err);
+}
+
+const char *mo_model_name(const mo_model *m) { return model_member_name(m->cfg.member); }
+int mo_model_has_vision(const mo_model *m) { return m->vision != NULL; }
+int mo_model_has_audio(const mo_model *m) { return m->audio != NULL; }
+const char *mo_model_device(const mo_model *m) { return m->device; }
