@@ -12,6 +12,7 @@
 #include "core/alloc.h"
 #include "core/file.h"
 #include "media/audio.h"
+#include "media/mel_stream.h"
 
 /* --- clips --- */
 
@@ -229,10 +230,98 @@ static mo_status run_mel(const trace_ctx *ctx, const json_t *input, trace_out *o
     return st;
 }
 
+/* --- mel-stream --- */
+
+/* One run: the track, the stream, what "snapshot" kept, and what came out so far. */
+typedef struct stream_run {
+    mel_stream *stream, *kept;
+    const float *track;
+    int64_t n_track;
+    mel_rows rows;
+    json_t *calls;
+} stream_run;
+
+static mo_status note_call(stream_run *r, int64_t n_frame, mo_error *err)
+{
+    mel_stream_state s;
+
+    mel_stream_get_state(&s, r->stream);
+    if (json_array_append_new(r->calls, json_pack("[I,I,I,I,i]", (json_int_t)n_frame, (json_int_t)s.frame0, (json_int_t)s.n_emitted,
+                                                  (json_int_t)s.n_sample, (int)s.is_dynamic)))
+        return mo_fail(err, MO_E_NOMEM, "no memory for the output");
+    return MO_OK;
+}
+
+static mo_status call_push(stream_run *r, const json_t *call, mo_error *err)
+{
+    int64_t first = json_integer_value(json_array_get(call, 0)), n = json_integer_value(json_array_get(call, 1)), n_frame;
+    bool is_last = json_integer_value(json_array_get(call, 2)) != 0;
+    float *y = NULL;
+    mo_status st;
+
+    if (first < 0 || n < 0 || n > r->n_track || first > r->n_track - n)
+        return mo_fail(err, MO_E_FORMAT, "the track has %lld samples, not %lld from %lld", (long long)r->n_track, (long long)n, (long long)first);
+    if ((st = rows_extend(&r->rows, MEL_STREAM_PUSH_FRAMES, &y, err)) != MO_OK) return st;
+    st = mel_stream_push(r->stream, r->track + first, n, is_last, y, &n_frame, err);
+    r->rows.n_row += n_frame - MEL_STREAM_PUSH_FRAMES;
+    return st == MO_OK ? note_call(r, n_frame, err) : st;
+}
+
+static mo_status call_flush(stream_run *r, mo_error *err)
+{
+    int64_t n_frame;
+    float *y = NULL;
+    mo_status st = rows_extend(&r->rows, mel_stream_flush_frames(r->stream), &y, err);
+
+    if (st == MO_OK) st = mel_stream_flush(r->stream, y, &n_frame, err);
+    return st == MO_OK ? note_call(r, n_frame, err) : st;
+}
+
+static mo_status run_call(stream_run *r, const json_t *call, mo_error *err)
+{
+    const char *name = json_string_value(call);
+
+    if (json_is_array(call)) return call_push(r, call, err);
+    if (name && !strcmp(name, "flush")) return call_flush(r, err);
+    if (name && !strcmp(name, "snapshot")) {
+        mel_stream_free(r->kept);
+        return mel_stream_snapshot(&r->kept, r->stream, err);
+    }
+    if (name && !strcmp(name, "restore") && r->kept) return mel_stream_restore(r->stream, r->kept, err);
+    return mo_fail(err, MO_E_FORMAT, "a mel-stream call this program does not know");
+}
+
+static mo_status run_mel_stream(const trace_ctx *ctx, const json_t *input, trace_out *out, mo_error *err)
+{
+    stream_run r = {.calls = json_array()};
+    int32_t redundancy_ms = (int32_t)json_integer_value(json_object_get(input, "redundancy_ms"));
+    const json_t *call, *calls = json_object_get(input, "calls");
+    mel_bank *bank;
+    float *track = NULL;
+    size_t i;
+    mo_status st = mel_bank_new(&bank, err);
+
+    if (st == MO_OK) st = trace_clip_load(&track, &r.n_track, ctx, json_object_get(input, "track"), err);
+    r.track = track;
+    if (st == MO_OK) st = mel_stream_new(&r.stream, bank, redundancy_ms, err);
+    json_array_foreach(calls, i, call)
+        if (st == MO_OK) st = run_call(&r, call, err);
+    if (st == MO_OK) st = trace_put_json(out, "calls", json_incref(r.calls), err);
+    if (st == MO_OK) st = trace_put_array(out, "mel", "f4", 2, (int64_t[]){r.rows.n_row, MEL_BANDS}, r.rows.y, err);
+    mel_stream_free(r.stream);
+    mel_stream_free(r.kept);
+    mel_bank_free(bank);
+    json_decref(r.calls);
+    mo_free(r.rows.y);
+    mo_free(track);
+    return st;
+}
+
 mo_status trace_audio_stage(const char *stage, const trace_ctx *ctx, const json_t *input, trace_out *out, bool *known, mo_error *err)
 {
     *known = true;
     if (!strcmp(stage, "load")) return run_load(ctx, input, out, err);
+    if (!strcmp(stage, "mel-stream")) return run_mel_stream(ctx, input, out, err);
     if (!strcmp(stage, "mel")) return run_mel(ctx, input, out, err);
     *known = false;
     return MO_OK;

@@ -1,4 +1,4 @@
-/* Golden stages of sound in: `load`, `mel` (../shared/golden/hear/README.md). */
+/* Golden stages of sound in: `load`, `mel`, `mel-stream` (../shared/golden/hear/README.md). */
 #ifndef MO_CLI_TRACE_AUDIO_H
 #define MO_CLI_TRACE_AUDIO_H
 
