@@ -76,8 +76,8 @@ static mo_status load(siglip **out, binder *b, const vision_config *c, siglip_po
     m->n_layer = bind_count_layers(b, "vpm.encoder.layers.");
     if (m->n_layer < 1) m->n_layer = c->n_layer; /* bind_layer names what is missing */
     if (!(m->layer = mo_calloc((size_t)m->n_layer, sizeof *m->layer))) {
-        siglip_free(m);
-        return mo_fail(b->err, MO_E_NOMEM, "vision tower: %d layers", m->n_layer);
+        b->st = mo_fail(b->err, MO_E_NOMEM, "vision tower: %d layers", m->n_layer);
+        goto fail;
     }
 
     bind_weight(b, &m->w_patch, c->n_embd, patch_len(c), "vpm.embeddings.patch_embedding.weight");
@@ -86,12 +86,12 @@ static mo_status load(siglip **out, binder *b, const vision_config *c, siglip_po
     for (int il = 0; il < m->n_layer; il++) bind_layer(b, &m->layer[il], c, il);
     bind_vector(b, &m->ln_g, c->n_embd, "vpm.post_layernorm.weight");
     bind_vector(b, &m->ln_b, c->n_embd, "vpm.post_layernorm.bias");
-    if (bind_status(b) != MO_OK) {
-        siglip_free(m);
-        return bind_status(b);
-    }
+    if (bind_status(b) != MO_OK) goto fail;
     *out = m;
     return MO_OK;
+fail:
+    siglip_free(m);
+    return b->st;
 }
 
 mo_status siglip_load(siglip **out, backend *be, const tensors *ts, const vision_config *c, siglip_positions positions, mo_error *err)

@@ -65,16 +65,16 @@ static mo_status load(whisper **out, binder *b, const audio_config *c, int32_t n
     m->n_layer = bind_count_layers(b, "apm.layers.");
     if (m->n_layer < 1) m->n_layer = c->n_layer; /* bind_layer names what is missing */
     if (!(m->layer = mo_calloc((size_t)m->n_layer, sizeof *m->layer))) {
-        whisper_free(m);
-        return mo_fail(b->err, MO_E_NOMEM, "audio encoder: %d layers", m->n_layer);
+        b->st = mo_fail(b->err, MO_E_NOMEM, "audio encoder: %d layers", m->n_layer);
+        goto fail;
     }
     bind_all(b, m);
-    if (bind_status(b) != MO_OK) {
-        whisper_free(m);
-        return bind_status(b);
-    }
+    if (bind_status(b) != MO_OK) goto fail;
     *out = m;
     return MO_OK;
+fail:
+    whisper_free(m);
+    return b->st;
 }
 
 mo_status whisper_load(whisper **out, backend *be, const tensors *ts, const audio_config *c, int32_t n_out, mo_error *err)
