@@ -1,0 +1,257 @@
+/* Attention: splits queries into blocks of rows over threads and walks the keys in tiles of ATTN_KEYS from key 0, with an
+ * online softmax (attn_tile_fn in kernels.h). The full score matrix never exists.
+ *
+ *   task = (item or sequence, head or kv head, block of query rows)
+ *   for each tile of keys:  [bring K and V of the tile into panels]  for each strip of rows: tile kernel
+ *
+ * A row's bits depend only on its own query, its keys and how many of them it sees: tiles start at fixed keys, and inside a
+ * strip rows that see different numbers of a tile's keys are given to the kernel apart.
+ *
+ * Encoders transpose K panels, so that scores need no sums across lanes (head_dim 72 is no multiple of a vector); there are
+ * always many rows to pay for it. Paged caches take K as stored: a decode step has n_head / n_kv_head rows only.
+ */
+#include "backend/cpu/cpu_internal.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "core/alloc.h"
+
+enum {
+    BLOCK_ROWS = 192,           /* most query rows of a task: enough to pay for packing a tile */
+    BLOCK_FLOATS = 192 * 128,   /* of q, and of o: fewer rows when heads are wide */
+    PACK_ROWS = 12,             /* paged: from here on an f16 tile is converted once instead of per strip */
+    PANEL_FLOATS = ATTN_KEYS * ATTN_HEAD_DIM_MAX
+};
+
+/* A task's working set in the thread's scratch. */
+typedef struct block {
+    float *q, *o;        /* [n_row, hd_pad] */
+    float *k, *v;        /* panels of one tile */
+    float *s;            /* [ATTN_ROWS_MAX, ATTN_KEYS] */
+    float *m, *l;        /* [BLOCK_ROWS] */
+    int32_t *n_vis;      /* [BLOCK_ROWS] keys each row sees */
+    int n_row, head_dim, hd_pad;
+    int32_t max_vis;
+} block;
+
+enum { BLOCK_BYTES = (2 * BLOCK_FLOATS + 2 * PANEL_FLOATS + ATTN_ROWS_MAX * ATTN_KEYS + 3 * BLOCK_ROWS) * 4 };
+_Static_assert((int)BLOCK_BYTES <= (int)SCRATCH_BYTES, "attention outgrew the scratch");
+
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static block block_over(void *scratch, int head_dim, int n_lane)
+{
+    float *f = scratch;
+    block b = { .head_dim = head_dim, .hd_pad = (int)mo_round_up((size_t)head_dim, (size_t)n_lane) };
+
+    b.q = f, f += BLOCK_FLOATS;
+    b.o = f, f += BLOCK_FLOATS;
+    b.k = f, f += PANEL_FLOATS;
+    b.v = f, f += PANEL_FLOATS;
+    b.s = f, f += ATTN_ROWS_MAX * ATTN_KEYS;
+    b.m = f, f += BLOCK_ROWS;
+    b.l = f, f += BLOCK_ROWS;
+    b.n_vis = (int32_t *)f;
+    return b;
+}
+
+static int block_rows_max(const cpu_backend *c, int head_dim)
+{
+    const int hd_pad = (int)mo_round_up((size_t)head_dim, (size_t)c->k.n_lane);
+    const int rows = BLOCK_FLOATS / hd_pad / c->k.attn_rows * c->k.attn_rows;
+
+    return rows < BLOCK_ROWS ? rows : BLOCK_ROWS;
+}
+
+/* Row r of the block: its query times scale, nothing summed yet. */
+static void block_row(const cpu_backend *c, block *b, int r, const float *q, float scale, int32_t n_vis)
+{
+    float *qr = b->q + (size_t)r * (size_t)b->hd_pad;
+
+    c->k.scale(qr, q, scale, b->head_dim);
+    for (int d = b->head_dim; d < b->hd_pad; d++) qr[d] = 0;
+    memset(b->o + (size_t)r * (size_t)b->hd_pad, 0, (size_t)b->hd_pad * sizeof(float));
+    b->m[r] = -INFINITY;
+    b->l[r] = 0;
+    b->n_vis[r] = n_vis;
+    if (n_vis > b->max_vis) b->max_vis = n_vis;
+}
+
+static void block_row_out(const cpu_backend *c, const block *b, int r, float *y)
+{
+    c->k.scale(y, b->o + (size_t)r * (size_t)b->hd_pad, b->l[r] > 0 ? 1.0f / b->l[r] : 0.0f, b->head_dim);
+}
+
+/* Keys [key0, key0 + n_key) for every row of the block that sees any of them. */
+static void block_tile(const cpu_backend *c, const block *b, attn_tile_fn fn, const void *k, const void *v, int64_t ld, int32_t key0, int n_key)
+{
+    for (int r = 0; r < b->n_row;) {
+        const int end = (int)min64(b->n_row, r - r % c->k.attn_rows + c->k.attn_rows);
+        const int64_t vis = min64((int64_t)b->n_vis[r] - key0, n_key);
+        const attn_strip t = {
+            .q = b->q + (size_t)r * (size_t)b->hd_pad, .o = b->o + (size_t)r * (size_t)b->hd_pad, .m = b->m + r, .l = b->l + r,
+            .s = b->s, .head_dim = b->head_dim, .hd_pad = b->hd_pad,
+        };
+        attn_strip u = t;
+        int e = r + 1;
+        while (e < end && min64((int64_t)b->n_vis[e] - key0, n_key) == vis) e++;
+        u.n_row = e - r;
+        if (vis > 0) fn(&u, k, v, ld, (int)vis);
+        r = e;
+    }
+}
+
+/* ---- encoders: plain rows ---- */
+
+typedef struct dense_job {
+    cpu_backend *c;
+    const attn_dense_args *a;
+    int rows; /* of a block */
+    int64_t n_task;
+    _Atomic int64_t next;
+} dense_job;
+
+static void dense_block(cpu_backend *c, const attn_dense_args *a, void *scratch, int item, int head, int q0, int n_row)
+{
+    block b = block_over(scratch, a->head_dim, c->k.n_lane);
+    const int32_t k0 = a->k_row[item], n_k = a->k_row[item + 1] - k0;
+    const int64_t col = (int64_t)head * a->head_dim;
+
+    b.n_row = n_row;
+    for (int r = 0; r < n_row; r++)
+        block_row(c, &b, r, a->q + (q0 + r) * a->ldq + col, a->scale, a->n_visible ? (int32_t)min64(a->n_visible[q0 + r], n_k) : n_k);
+    for (int32_t key = 0; key < b.max_vis; key += ATTN_KEYS) {
+        const int n_key = (int)min64(ATTN_KEYS, b.max_vis - key);
+        c->k.attn_pack_kt(b.k, a->k + (int64_t)(k0 + key) * a->ldk + col, a->ldk, n_key, b.head_dim);
+        for (int i = 0; i < n_key; i++) {
+            float *v = b.v + (size_t)i * (size_t)b.hd_pad;
+            memcpy(v, a->v + (int64_t)(k0 + key + i) * a->ldv + col, (size_t)b.head_dim * sizeof *v);
+            for (int d = b.head_dim; d < b.hd_pad; d++) v[d] = 0;
+        }
+        block_tile(c, &b, c->k.attn_tile_t, b.k, b.v, b.hd_pad, key, n_key);
+    }
+    for (int r = 0; r < n_row; r++) block_row_out(c, &b, r, a->y + (q0 + r) * a->ldy + col);
+}
+
+static void dense_part(void *arg, int i_thread, int n_thread)
+{
+    dense_job *j = arg;
+    const attn_dense_args *a = j->a;
+    int64_t task;
+
+    (void)n_thread;
+    while ((task = atomic_fetch_add_explicit(&j->next, 1, memory_order_relaxed)) < j->n_task) {
+        int item = 0;
+        for (;; item++) {
+            const int64_t n_block = (a->q_row[item + 1] - a->q_row[item] + j->rows - 1) / j->rows, n = n_block * a->n_head;
+            if (task < n) {
+                const int q0 = a->q_row[item] + (int)(task % n_block) * j->rows;
+                dense_block(j->c, a, j->c->scratch[i_thread], item, (int)(task / n_block), q0,
+                            (int)min64(j->rows, a->q_row[item + 1] - q0));
+                break;
+            }
+            task -= n;
+        }
+    }
+}
+
+void cpu_attn_dense(backend *be, const attn_dense_args *a)
+{
+    cpu_backend *c = cpu_of(be);
+    dense_job j = { .c = c, .a = a, .rows = block_rows_max(c, a->head_dim) };
+
+    for (int i = 0; i < a->n_item; i++) j.n_task += (int64_t)((a->q_row[i + 1] - a->q_row[i] + j.rows - 1) / j.rows) * a->n_head;
+    if (j.n_task == 1) dense_part(&j, 0, 1);
+    else if (j.n_task) pool_run(c->pool, dense_part, &j);
+}
+
+/* ---- paged caches ---- */
+
+typedef struct paged_job {
+    cpu_backend *c;
+    const attn_paged_args *a;
+    int tokens; /* of a block: rows / (n_head / n_kv_head) */
+    int64_t n_task;
+    _Atomic int64_t next;
+} paged_job;
+
+/* n rows of head_dim elements of kv_type to a float32 panel. */
+static void unpack_rows(const cpu_backend *c, float *y, const uint8_t *x, int32_t type, int n, int head_dim, int hd_pad)
+{
+    const size_t row = dtype_row_bytes(type, head_dim);
+
+    for (int i = 0; i < n; i++, x += row, y += hd_pad) {
+        c->k.to_f32[type](y, x, head_dim);
+        for (int d = head_dim; d < hd_pad; d++) y[d] = 0;
+    }
+}
+
+static void paged_block(cpu_backend *c, const attn_paged_args *a, void *scratch, const attn_seq *s, int kv_head, int t0, int n_token)
+{
+    block b = block_over(scratch, a->head_dim, c->k.n_lane);
+    const int g = a->n_head / a->n_kv_head;
+    const size_t head_bytes = KV_PAGE * dtype_row_bytes(a->kv_type, a->head_dim);
+    attn_tile_fn direct = NULL;
+
+    b.n_row = n_token * g;
+    for (int r = 0; r < b.n_row; r++) {
+        const int row = s->row + t0 + r / g;
+        block_row(c, &b, r, a->q + row * a->ldq + (int64_t)(kv_head * g + r % g) * a->head_dim, a->scale, a->n_visible[row]);
+    }
+    if (b.hd_pad == b.head_dim && a->kv_type == MO_F32) direct = c->k.attn_tile_f32;
+    if (b.hd_pad == b.head_dim && a->kv_type == MO_F16 && b.n_row < PACK_ROWS) direct = c->k.attn_tile_f16;
+    for (int32_t key = 0; key < b.max_vis; key += KV_PAGE) {
+        const int n_key = (int)min64(KV_PAGE, b.max_vis - key);
+        const uint8_t *k = (const uint8_t *)s->page[key / KV_PAGE] + s->layer_offset + (size_t)kv_head * head_bytes;
+        const uint8_t *v = k + (size_t)a->n_kv_head * head_bytes;
+        if (direct) {
+            block_tile(c, &b, direct, k, v, b.hd_pad, key, n_key);
+            continue;
+        }
+        unpack_rows(c, b.k, k, a->kv_type, n_key, b.head_dim, b.hd_pad);
+        unpack_rows(c, b.v, v, a->kv_type, n_key, b.head_dim, b.hd_pad);
+        block_tile(c, &b, c->k.attn_tile_f32, b.k, b.v, b.hd_pad, key, n_key);
+    }
+    for (int r = 0; r < b.n_row; r++)
+        block_row_out(c, &b, r, a->y + (s->row + t0 + r / g) * a->ldy + (int64_t)(kv_head * g + r % g) * a->head_dim);
+}
+
+static void paged_part(void *arg, int i_thread, int n_thread)
+{
+    paged_job *j = arg;
+    const attn_paged_args *a = j->a;
+    int64_t task;
+
+    (void)n_thread;
+    while ((task = atomic_fetch_add_explicit(&j->next, 1, memory_order_relaxed)) < j->n_task) {
+        const attn_seq *s = a->seq;
+        for (;; s++) {
+            const int64_t n_block = (s->n_row + j->tokens - 1) / j->tokens, n = n_block * a->n_kv_head;
+            if (task < n) {
+                /* later blocks see more keys: give them out first */
+                const int t0 = (int)(n_block - 1 - task / a->n_kv_head) * j->tokens;
+                paged_block(j->c, a, j->c->scratch[i_thread], s, (int)(task % a->n_kv_head), t0, (int)min64(j->tokens, s->n_row - t0));
+                break;
+            }
+            task -= n;
+        }
+    }
+}
+
+void cpu_attn_paged(backend *be, const attn_paged_args *a)
+{
+    cpu_backend *c = cpu_of(be);
+    const int g = a->n_head / a->n_kv_head, rows = block_rows_max(c, a->head_dim);
+    paged_job j = { .c = c, .a = a, .tokens = rows / g > 0 ? rows / g : 1 };
+    int64_t work = 0;
+
+    for (int i = 0; i < a->n_seq; i++) {
+        const attn_seq *s = &a->seq[i];
+        j.n_task += (int64_t)((s->n_row + j.tokens - 1) / j.tokens) * a->n_kv_head;
+        for (int r = 0; r < s->n_row; r++) work += (int64_t)a->n_visible[s->row + r] * a->n_head * a->head_dim;
+    }
+    if (j.n_task == 1 || work < 16384) paged_part(&j, 0, 1);
+    else pool_run(c->pool, paged_part, &j);
+}

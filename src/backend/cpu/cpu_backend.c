@@ -1,0 +1,174 @@
+/* The CPU backend as an object: creation, memory, weights, the table of ops. Device memory is ordinary memory. */
+#include "backend/cpu/cpu_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/alloc.h"
+#include "core/cpu.h"
+
+static void cpu_destroy(backend *be)
+{
+    cpu_backend *c = cpu_of(be);
+
+    if (!c) return;
+    pool_free(c->pool);
+    if (c->scratch)
+        for (int i = 0; i < c->n_thread; i++) mo_free(c->scratch[i]);
+    mo_free(c->scratch);
+    mo_free(c->x_pack);
+    mo_free(c);
+}
+
+static mo_status cpu_sync(backend *be, mo_error *err)
+{
+    (void)be;
+    (void)err;
+    return MO_OK;
+}
+
+static mo_status cpu_alloc(backend *be, void **out, size_t bytes, mo_error *err)
+{
+    (void)be;
+    if (!(*out = mo_alloc_aligned(bytes))) return mo_fail(err, MO_E_NOMEM, "no memory for %zu bytes of buffers", bytes);
+    memset(*out, 0, bytes); /* also makes the pages resident, so that a step does not fault */
+    return MO_OK;
+}
+
+static void cpu_dealloc(backend *be, void *p)
+{
+    (void)be;
+    mo_free(p);
+}
+
+static void cpu_copy(backend *be, void *dst, const void *src, size_t bytes)
+{
+    (void)be;
+    if (bytes) memcpy(dst, src, bytes);
+}
+
+/* Weights are used where they are mapped. */
+static mo_status cpu_weight(backend *be, weight *out, int32_t type, int64_t n_row, int64_t n_col, const void *data, mo_error *err)
+{
+    const dtype_info *d = dtype_get(type);
+
+    *out = (weight){ 0 };
+    if (!d) return mo_fail(err, MO_E_UNSUPPORTED, "weight type %d is not known", type);
+    if (!cpu_of(be)->k.matmul[type] || !cpu_of(be)->k.to_f32[type])
+        return mo_fail(err, MO_E_UNSUPPORTED, "no CPU kernel for weights of type %s", d->name);
+    if (n_row < 1 || n_col < 1 || n_col % d->n_block)
+        return mo_fail(err, MO_E_ARG, "weight of %lld x %lld: rows must be whole blocks of %d", (long long)n_row, (long long)n_col, d->n_block);
+    if (n_col > MATMUL_COL_MAX)
+        return mo_fail(err, MO_E_UNSUPPORTED, "weight rows of %lld elements: the CPU backend takes up to %d", (long long)n_col, MATMUL_COL_MAX);
+    *out = (weight){ .data = data, .n_row = n_row, .n_col = n_col, .row_bytes = dtype_row_bytes(type, n_col), .type = type };
+    return MO_OK;
+}
+
+static size_t cpu_weight_bytes(backend *be, int32_t type, int64_t n_row, int64_t n_col)
+{
+    (void)be;
+    (void)type;
+    (void)n_row;
+    (void)n_col;
+    return 0;
+}
+
+static void cpu_weight_free(backend *be, weight *w)
+{
+    (void)be;
+    *w = (weight){ 0 };
+}
+
+typedef struct rows_job {
+    cpu_backend *c;
+    cpu_rows_fn fn;
+    const void *arg;
+    int64_t n;
+} rows_job;
+
+static void rows_part(void *arg, int i, int n)
+{
+    const rows_job *j = arg;
+    int64_t r0 = j->n * i / n, r1 = j->n * (i + 1) / n;
+
+    if (r0 < r1) j->fn(j->c, j->arg, r0, r1);
+}
+
+void cpu_rows(cpu_backend *c, int64_t n, int64_t cost, cpu_rows_fn fn, const void *arg)
+{
+    rows_job j = { c, fn, arg, n };
+
+    if (n <= 0) return;
+    if (n == 1 || n * cost < 32768) fn(c, arg, 0, n);
+    else pool_run(c->pool, rows_part, &j);
+}
+
+static const backend_ops cpu_ops = {
+    .name = "cpu",
+    .destroy = cpu_destroy,
+    .sync = cpu_sync,
+    .alloc = cpu_alloc,
+    .dealloc = cpu_dealloc,
+    .upload = cpu_copy,
+    .download = cpu_copy,
+    .copy = cpu_copy,
+    .weight = cpu_weight,
+    .weight_bytes = cpu_weight_bytes,
+    .weight_free = cpu_weight_free,
+    .matmul = cpu_matmul,
+    .embed = cpu_embed,
+    .rms_norm = cpu_rms_norm,
+    .layer_norm = cpu_layer_norm,
+    .norm_rope = cpu_norm_rope,
+    .swiglu = cpu_swiglu,
+    .add_rows = cpu_add_rows,
+    .mean_rows = cpu_mean_rows,
+    .im2col_1d = cpu_im2col_1d,
+    .attn_dense = cpu_attn_dense,
+    .attn_paged = cpu_attn_paged,
+    .kv_store = cpu_kv_store,
+    .kv_shift = cpu_kv_shift,
+    .kv_read = cpu_kv_read,
+};
+
+mo_status cpu_backend_new_kernels(backend **out, const kernels *k, int n_thread, mo_error *err)
+{
+    cpu_backend *c;
+    mo_status st = MO_E_NOMEM;
+
+    *out = NULL;
+    if (n_thread < 0) return mo_fail(err, MO_E_ARG, "%d threads: give 1 or more, or 0 for every core", n_thread);
+    if (!n_thread) n_thread = cpu_count();
+    if (!(c = mo_zalloc(sizeof *c))) return mo_fail(err, MO_E_NOMEM, "no memory for the CPU backend");
+    c->base.ops = &cpu_ops;
+    c->k = *k;
+    c->n_thread = n_thread;
+    if (!(c->x_pack = mo_alloc_aligned(X_PACK_BYTES)) || !(c->scratch = mo_calloc((size_t)n_thread, sizeof *c->scratch))) goto nomem;
+    for (int i = 0; i < n_thread; i++)
+        if (!(c->scratch[i] = mo_alloc_aligned(SCRATCH_BYTES))) goto nomem;
+    if ((st = pool_new(&c->pool, n_thread, err)) != MO_OK) goto fail;
+    *out = &c->base;
+    return MO_OK;
+nomem:
+    mo_fail(err, MO_E_NOMEM, "no memory for the CPU backend's scratch of %d threads", n_thread);
+fail:
+    cpu_destroy(&c->base);
+    return st;
+}
+
+mo_status cpu_backend_new(backend **out, const cpu_backend_opts *opts, mo_error *err)
+{
+    kernels k;
+
+    kernels_init(&k, cpu_isa() & opts->isa_mask, opts->use_bf16_dot);
+    return cpu_backend_new_kernels(out, &k, opts->n_thread, err);
+}
+
+void cpu_backend_describe(const backend *be, char *out, size_t n)
+{
+    const cpu_backend *c = (const cpu_backend *)be;
+    char isa[128];
+
+    cpu_isa_format(c->k.isa, isa, sizeof isa);
+    snprintf(out, n, "%s, %d thread%s", isa, c->n_thread, c->n_thread == 1 ? "" : "s");
+}

@@ -1,0 +1,66 @@
+/* The CPU backend's own struct and the helpers its op drivers share. Private to this folder. */
+#ifndef MO_BACKEND_CPU_INTERNAL_H
+#define MO_BACKEND_CPU_INTERNAL_H
+
+#include "backend/backend.h"
+#include "backend/cpu/kernels.h"
+#include "core/threads.h"
+
+/* Memory allocated once, in cpu_backend_new; ops never allocate.
+ *   x_pack   shared: activation rows of one matmul as panels. More rows than fit are done in chunks.
+ *   scratch  per thread: matmul's weight panel, or attention's query block and key tile.
+ * A weight row must fit the weight panel four times (k <= 32768 floats) to use the many-rows path, and x_pack once. */
+enum {
+    X_PACK_BYTES = 8 << 20,
+    W_PANEL_BYTES = 512 << 10, /* half of a typical 1 MiB L2 */
+    SCRATCH_BYTES = 896 << 10,
+    MATMUL_COL_MAX = X_PACK_BYTES / 64
+};
+
+typedef struct cpu_backend {
+    backend base;
+    kernels k;
+    pool *pool;
+    int n_thread;
+    uint8_t *x_pack;
+    uint8_t **scratch; /* [n_thread], each SCRATCH_BYTES, aligned to MO_ALIGN */
+} cpu_backend;
+
+static inline cpu_backend *cpu_of(backend *be) { return (cpu_backend *)be; }
+
+/* fn on row ranges that cover [0, n), on several threads if n * cost (about: elements touched) is worth waking them. */
+typedef void (*cpu_rows_fn)(cpu_backend *c, const void *arg, int64_t r0, int64_t r1);
+void cpu_rows(cpu_backend *c, int64_t n, int64_t cost, cpu_rows_fn fn, const void *arg);
+
+/* As cpu_backend_new, with a kernel table of the caller's (tests run emulated instruction sets through it). */
+mo_status cpu_backend_new_kernels(backend **out, const kernels *k, int n_thread, mo_error *err);
+
+/* Ops by file. */
+void cpu_matmul(backend *be, float *y, int64_t ldy, const weight *w, const float *x, int64_t ldx, int64_t n, const epilogue *ep);
+void cpu_attn_dense(backend *be, const attn_dense_args *a);
+void cpu_attn_paged(backend *be, const attn_paged_args *a);
+
+void cpu_kv_store(backend *be, const attn_seq *seq, int n_seq, const int32_t *at, const float *k, const float *v, int64_t ld,
+                  int n_kv_head, int head_dim, int32_t kv_type);
+void cpu_kv_shift(backend *be, const attn_seq *seq, int32_t dst, int32_t src, int32_t n, int32_t shift, const float *inv_freq,
+                  int n_kv_head, int head_dim, int32_t kv_type, rope_style style);
+void cpu_kv_read(backend *be, const attn_seq *seq, int32_t n, float *k, float *v, int n_kv_head, int head_dim, int32_t kv_type);
+
+void cpu_embed(backend *be, float *y, int64_t ldy, const weight *w, const int32_t *id, int64_t n, float scale);
+void cpu_rms_norm(backend *be, float *y, int64_t ldy, const float *x, int64_t ldx, const float *g, int64_t n, int64_t d, float eps);
+void cpu_layer_norm(backend *be, float *y, int64_t ldy, const float *x, int64_t ldx, const float *g, const float *b, int64_t n, int64_t d,
+                    float eps);
+void cpu_norm_rope(backend *be, float *x, int64_t ldx, const float *g, float eps, const int32_t *pos, const float *inv_freq, int64_t n,
+                   int n_head, int head_dim, rope_style style);
+void cpu_swiglu(backend *be, float *y, int64_t ldy, const float *gate, int64_t ldg, const float *up, int64_t ldu, int64_t n, int64_t d);
+void cpu_add_rows(backend *be, float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, const int32_t *b_row,
+                  int64_t n, int64_t d);
+void cpu_mean_rows(backend *be, float *y, int64_t ldy, const float *x, int64_t ldx, int64_t n, int64_t d, int group);
+void cpu_im2col_1d(backend *be, float *y, int64_t ldy, const float *x, int64_t ldx, int64_t n, int64_t c, int k, int stride, int pad,
+                   int64_t n_out);
+
+/* cos and sin of pos * inv_freq[i], i < n. The angle is the float32 the reference has (the exact product rounded once);
+ * its cosine and sine are taken in double and rounded. */
+void cpu_rope_angles(float *cs, float *sn, int32_t pos, const float *inv_freq, int n);
+
+#endif

@@ -1,0 +1,91 @@
+/* Vector primitives without an instruction set: four lanes in the compiler's own vector type, which any target can lower.
+ *
+ * Every vec_*.h defines the same names; tmpl/ is written over them.
+ *   VL lanes of float32 in a vf.  TILE_X activation rows of a matmul tile, ATTN_R rows of an attention tile, DOT_R query rows
+ *   of a dot-product tile: chosen so that accumulators and operands fit the register file.
+ *   vf_fma(a, b, c) is a * b + c, fused where the set has it.  vf_hsum4 sums four vectors in the order every output uses.
+ */
+#ifndef MO_VEC_GENERIC_H
+#define MO_VEC_GENERIC_H
+
+#include <stdint.h>
+#include <string.h>
+
+#include "core/dtype.h"
+
+enum { VL = 4, TILE_X = 2, ATTN_R = 4, DOT_R = 2 };
+
+typedef float vf __attribute__((vector_size(16)));
+typedef int32_t vi __attribute__((vector_size(16)));
+
+static inline vf vf_zero(void) { return (vf){ 0, 0, 0, 0 }; }
+static inline vf vf_set1(float a) { return (vf){ a, a, a, a }; }
+static inline vf vf_load(const void *p) { vf r; memcpy(&r, p, sizeof r); return r; }
+static inline void vf_store(void *p, vf a) { memcpy(p, &a, sizeof a); }
+static inline vf vf_add(vf a, vf b) { return a + b; }
+static inline vf vf_sub(vf a, vf b) { return a - b; }
+static inline vf vf_mul(vf a, vf b) { return a * b; }
+static inline vf vf_div(vf a, vf b) { return a / b; }
+static inline vf vf_fma(vf a, vf b, vf c) { return a * b + c; }
+/* a > b ? x : y per lane */
+static inline vf vf_gt_select(vf a, vf b, vf x, vf y)
+{
+    vi m = a > b;
+    return (vf)(((vi)x & m) | ((vi)y & ~m));
+}
+static inline vf vf_max(vf a, vf b) { return vf_gt_select(a, b, a, b); }
+static inline vf vf_abs(vf a) { return (vf)((vi)a & 0x7fffffff); }
+/* nearest integer, |a| < 2^22 */
+static inline vf vf_round(vf a)
+{
+    const vf magic = vf_set1(0x1.8p23f);
+    return (a + magic) - magic;
+}
+/* 2^a for integers a in [-126, 127] */
+static inline vf vf_pow2(vf a)
+{
+    vi n = (vi)(a + vf_set1(0x1.8p23f)) - (vi)vf_set1(0x1.8p23f);
+    return (vf)((n + 127) << 23);
+}
+static inline vf vf_load_bf16(const void *p)
+{
+    uint16_t h[VL];
+    memcpy(h, p, sizeof h);
+    return (vf)((vi){ h[0], h[1], h[2], h[3] } << 16);
+}
+static inline vf vf_load_f16(const void *p)
+{
+    uint16_t h[VL];
+    memcpy(h, p, sizeof h);
+    return (vf){ f16_to_f32(h[0]), f16_to_f32(h[1]), f16_to_f32(h[2]), f16_to_f32(h[3]) };
+}
+static inline void vf_store_f16(void *p, vf a)
+{
+    uint16_t h[VL] = { f32_to_f16(a[0]), f32_to_f16(a[1]), f32_to_f16(a[2]), f32_to_f16(a[3]) };
+    memcpy(p, h, sizeof h);
+}
+static inline float vf_hsum(vf a) { return (a[0] + a[1]) + (a[2] + a[3]); }
+static inline float vf_hmax(vf a)
+{
+    float x = a[0] > a[1] ? a[0] : a[1], y = a[2] > a[3] ? a[2] : a[3];
+    return x > y ? x : y;
+}
+static inline void vf_hsum4(float *out, vf a, vf b, vf c, vf d)
+{
+    out[0] = vf_hsum(a);
+    out[1] = vf_hsum(b);
+    out[2] = vf_hsum(c);
+    out[3] = vf_hsum(d);
+}
+/* r[i][j] = r[j][i] over VL vectors */
+static inline void vf_transpose(vf *r)
+{
+    for (int i = 0; i < VL; i++)
+        for (int j = 0; j < i; j++) {
+            float t = r[i][j];
+            r[i][j] = r[j][i];
+            r[j][i] = t;
+        }
+}
+
+#endif

@@ -1,0 +1,111 @@
+/* The table of CPU kernels and their contracts.
+ *
+ * A kernel is a pure loop over memory: no allocation, no threads, no globals. The op drivers beside this file split the
+ * work over threads and call kernels through this table; kernels_init fills it for the instruction sets at hand. The
+ * loops themselves are written once in tmpl/ over a small set of vector primitives (generic/vec_generic.h and its twins)
+ * and included by one file per instruction set.
+ *
+ * Bits: within one table, a result element is one fixed sequence of operations, whatever its neighbours are. Tails are
+ * computed as full vectors padded with zeros.
+ */
+#ifndef MO_BACKEND_CPU_KERNELS_H
+#define MO_BACKEND_CPU_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "backend/backend.h"
+
+enum {
+    TILE_W = 4,       /* weight rows of a register tile, on every instruction set */
+    TILE_X_MAX = 6,   /* most activation rows of a register tile */
+    VEC_BYTES_MAX = 64
+};
+
+/* How one weight type is multiplied. A block-quantised type is one more of these records.
+ *
+ * The inner dimension is walked in steps of `k_step` elements: one vector of weights times one vector of activations into
+ * one vector accumulator per output; the last step is padded with zeros. After all steps the accumulator's lanes are summed
+ * in a fixed order. Matvec and tile both do exactly that, so their results are equal to the bit.
+ *
+ * A panel holds up to `rows` rows interleaved by steps, [n_step][rows][k_step]: a tile reads it front to back.
+ * Panels are aligned to VEC_BYTES_MAX; `elem` is the bytes of one panel element.
+ */
+typedef struct matmul_type {
+    const char *name;
+    int k_step;
+    int tile_x; /* activation rows per tile, <= TILE_X_MAX */
+    int elem;
+
+    /* Rows [0, n) of x, elements [0, k), into a panel of n rows (n <= tile_x). */
+    void (*pack_x)(void *panel, const float *x, int64_t ldx, int n, int64_t k);
+    /* n <= TILE_W weight rows, row_bytes apart, into a panel of TILE_W rows; missing rows are zero. */
+    void (*pack_w)(void *panel, const void *w, size_t row_bytes, int n, int64_t k);
+    /* n_step steps of a TILE_W x n tile. acc [n][TILE_W] vectors: read unless `first`; written unless out is given:
+     * then the lanes are summed into out[i * ldo + j], i < n, j < TILE_W. */
+    void (*tile)(float *acc, const void *w, const void *x, int64_t n_step, int n, bool first, float *out, int64_t ldo);
+    /* out[i * ldo + r] = row r of w times x row i, r < n_row, i < n <= tile_x. x: n panels of ONE row each, ldx bytes apart.
+     * Reads w in place, each byte once, nothing past the last row's end. */
+    void (*matvec)(float *out, int64_t ldo, const void *w, size_t row_bytes, int64_t n_row, const void *x, size_t ldx, int n, int64_t k);
+} matmul_type;
+
+/* One strip of attention rows that all see the same keys of a tile.
+ * Tile sizes: <= ATTN_KEYS keys; n_row <= attn_rows of the table. hd_pad: head_dim rounded up to whole vectors; q and o rows
+ * are hd_pad apart and zero in the padding. */
+enum { ATTN_KEYS = KV_PAGE, ATTN_ROWS_MAX = 8, ATTN_HEAD_DIM_MAX = 512 };
+
+typedef struct attn_strip {
+    const float *q; /* [n_row, hd_pad], already times scale */
+    float *o;       /* [n_row, hd_pad], unnormalised sum */
+    float *m, *l;   /* [n_row] running maximum (start: -inf) and sum (start: 0) */
+    float *s;       /* [ATTN_ROWS_MAX, ATTN_KEYS] scratch */
+    int n_row, head_dim, hd_pad;
+} attn_strip;
+
+/* Online softmax over one tile of n_key keys:  s = q k^T;  m' = max(m, s);  p = exp(s - m');
+ * o = o * exp(m - m') + p v;  l = l * exp(m - m') + sum p.  Touches no key past n_key.
+ * ld: elements between rows of k and v. */
+typedef void (*attn_tile_fn)(const attn_strip *t, const void *k, const void *v, int64_t ld, int n_key);
+
+typedef struct kernels {
+    unsigned isa; /* MO_ISA_… bits it uses */
+    int n_lane;   /* float lanes of a vector */
+    int attn_rows;
+
+    const matmul_type *matmul[MO_DTYPE_COUNT]; /* NULL: no kernel for this type */
+
+    /* y[i] = epilogue of raw[i], i < n; bias may be NULL. Order as in backend.h. */
+    void (*epilogue)(float *y, const float *raw, const float *bias, int64_t n, activation act, float scale, bool accumulate);
+    /* y[i] = W[i] * scale as float32, exact conversion; indexed by type, NULL: none. */
+    void (*to_f32[MO_DTYPE_COUNT])(float *y, const void *w, int64_t n);
+    /* float32 to f16, round to nearest even */
+    void (*to_f16)(void *y, const float *x, int64_t n);
+
+    void (*rms_norm)(float *y, const float *x, const float *g, int64_t d, float eps); /* g NULL: ones */
+    void (*layer_norm)(float *y, const float *x, const float *g, const float *b, int64_t d, float eps);
+    /* rotate x[head_dim] by cos, sin [head_dim/2], in place */
+    void (*rope)(float *x, const float *cs, const float *sn, int head_dim, rope_style style);
+    void (*swiglu)(float *y, const float *gate, const float *up, int64_t d);
+    void (*add)(float *y, const float *a, const float *b, int64_t d);
+    void (*scale)(float *y, const float *x, float s, int64_t d);
+
+    /* k: keys transposed, [head_dim][ATTN_KEYS] float32, made by attn_pack_kt; v [n_key][ld] float32. */
+    attn_tile_fn attn_tile_t;
+    /* k, v row-major [n_key][ld], float32 or float16; rows readable up to hd_pad elements. */
+    attn_tile_fn attn_tile_f32, attn_tile_f16;
+    /* kt[d * ATTN_KEYS + i] = k[i * ldk + d] for i < n_key, d < head_dim; zero for other i < ATTN_KEYS. */
+    void (*attn_pack_kt)(float *kt, const float *k, int64_t ldk, int n_key, int head_dim);
+} kernels;
+
+/* Every slot from generic, then what the instruction sets in `isa` beat. use_bf16_dot: see cpu_backend_opts. */
+void kernels_init(kernels *k, unsigned isa, bool use_bf16_dot);
+
+/* One per file of kernels; each overwrites the slots it has. */
+void kernels_init_generic(kernels *k);
+void kernels_init_avx2(kernels *k);
+void kernels_init_avx512(kernels *k);
+void kernels_init_avx512_bf16(kernels *k); /* replaces matmul[] by bf16 dot products */
+void kernels_init_neon(kernels *k);
+
+#endif

@@ -1,0 +1,19 @@
+/* Chooses kernels for the instruction sets of this machine (kernels.h). */
+#include "backend/cpu/kernels.h"
+
+#include <string.h>
+
+#include "core/cpu.h"
+
+void kernels_init(kernels *k, unsigned isa, bool use_bf16_dot)
+{
+    memset(k, 0, sizeof *k);
+    kernels_init_generic(k);
+#if defined(__x86_64__)
+    if (isa & MO_ISA_AVX2) kernels_init_avx2(k);
+#elif defined(__aarch64__)
+    if (isa & MO_ISA_NEON) kernels_init_neon(k);
+#endif
+    (void)isa;
+    (void)use_bf16_dot;
+}

@@ -1,0 +1,94 @@
+/* One weight type's part of the matrix product: packing and matvec. Included after matmul_tmpl.h, once per type, with
+ *   W_NAME  suffix of the functions     W_ELEM  bytes of a stored element
+ *   W_LOAD  DOT_K stored elements -> DOT_T, exact (or rounded to bf16 in the bf16 file)
+ */
+static void MM_CAT(pack_w, W_NAME)(void *panel, const void *w, size_t row_bytes, int n, int64_t k)
+{
+    enum { S = DOT_K * DOT_ELEM };
+    uint8_t t[DOT_K * W_ELEM];
+
+    for (int j = 0; j < TILE_W; j++) {
+        const uint8_t *p = (const uint8_t *)w + (size_t)j * row_bytes;
+        uint8_t *o = (uint8_t *)panel + j * S;
+        int64_t i = 0;
+        if (j >= n) {
+            for (; i < k; i += DOT_K, o += TILE_W * S) memset(o, 0, S);
+            continue;
+        }
+        for (; i + DOT_K <= k; i += DOT_K, o += TILE_W * S) DOT_STORE(o, W_LOAD(p + i * W_ELEM));
+        if (i < k) DOT_STORE(o, W_LOAD(dot_tail(t, p, i, k, W_ELEM)));
+    }
+}
+
+/* nw weight rows times n rows of x; inlined with both constant. */
+static inline __attribute__((always_inline)) void MM_CAT(matvec_n, W_NAME)(float *out, int64_t ldo, const uint8_t *w, size_t rb,
+                                                                           const int nw, const uint8_t *x, size_t ldx, const int n, int64_t k)
+{
+    vf a[TILE_X][TILE_W];
+    DOT_T b[TILE_X];
+    uint8_t t[DOT_K * W_ELEM];
+    float sum[TILE_W];
+    int64_t i = 0;
+
+    for (int r = 0; r < n; r++)
+        for (int j = 0; j < TILE_W; j++) a[r][j] = vf_zero();
+    for (; i + DOT_K <= k; i += DOT_K) {
+        for (int r = 0; r < n; r++) b[r] = DOT_LOAD(x + (size_t)r * ldx + i * DOT_ELEM);
+        for (int j = 0; j < nw; j++) {
+            const DOT_T ww = W_LOAD(w + (size_t)j * rb + i * W_ELEM);
+            for (int r = 0; r < n; r++) a[r][j] = DOT_FMA(ww, b[r], a[r][j]);
+        }
+    }
+    if (i < k) {
+        for (int r = 0; r < n; r++) b[r] = DOT_LOAD(x + (size_t)r * ldx + i * DOT_ELEM);
+        for (int j = 0; j < nw; j++) {
+            const DOT_T ww = W_LOAD(dot_tail(t, w + (size_t)j * rb, i, k, W_ELEM));
+            for (int r = 0; r < n; r++) a[r][j] = DOT_FMA(ww, b[r], a[r][j]);
+        }
+    }
+    for (int r = 0; r < n; r++) {
+        vf_hsum4(sum, a[r][0], a[r][1], a[r][2], a[r][3]);
+        memcpy(out + r * ldo, sum, (size_t)nw * sizeof *sum);
+    }
+}
+
+static void MM_CAT(matvec, W_NAME)(float *out, int64_t ldo, const void *w, size_t rb, int64_t n_row, const void *x, size_t ldx, int n,
+                                   int64_t k)
+{
+    const uint8_t *p = w;
+    int64_t r = 0;
+
+    for (; r + TILE_W <= n_row; r += TILE_W, p += TILE_W * rb)
+        switch (n) {
+#define MATVEC_CASE(i)                                                                                    \
+    case i:                                                                                               \
+        if (TILE_X >= i) MM_CAT(matvec_n, W_NAME)(out + r, ldo, p, rb, TILE_W, x, ldx, TILE_X >= i ? i : 1, k); \
+        break;
+            MATVEC_CASE(1)
+            MATVEC_CASE(2)
+            MATVEC_CASE(3)
+            MATVEC_CASE(4)
+            MATVEC_CASE(5)
+            MATVEC_CASE(6)
+#undef MATVEC_CASE
+        }
+    for (; r < n_row; r++, p += rb)
+        for (int i = 0; i < n; i++)
+            MM_CAT(matvec_n, W_NAME)(out + i * ldo + r, ldo, p, rb, 1, (const uint8_t *)x + (size_t)i * ldx, ldx, 1, k);
+}
+
+static const matmul_type MM_CAT(matmul, W_NAME) = {
+    .name = W_LABEL,
+    .k_step = DOT_K,
+    .tile_x = TILE_X,
+    .elem = DOT_ELEM,
+    .pack_x = DOT_PACK_X,
+    .pack_w = MM_CAT(pack_w, W_NAME),
+    .tile = matmul_tile,
+    .matvec = MM_CAT(matvec, W_NAME),
+};
+
+#undef W_NAME
+#undef W_LABEL
+#undef W_ELEM
+#undef W_LOAD
