@@ -100,6 +100,8 @@ static mo_status finish(pcm *out, SNDFILE *f, const SF_INFO *info, int32_t rate_
         st = mo_fail(err, MO_E_FORMAT, "a sound file with %d channels at %d Hz", info->channels, info->samplerate);
     else if (info->samplerate > AUDIO_MAX_RATE_HZ)
         st = mo_fail(err, MO_E_UNSUPPORTED, "sample rate %d Hz is above %d Hz", info->samplerate, AUDIO_MAX_RATE_HZ);
+    else if (info->samplerate < AUDIO_MIN_RATE_HZ && rate_hz)
+        st = mo_fail(err, MO_E_UNSUPPORTED, "sample rate %d Hz is below %d Hz", info->samplerate, AUDIO_MIN_RATE_HZ);
     else
         st = read_all(out, f, info, err);
     sf_close(f);

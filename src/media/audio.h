@@ -21,8 +21,9 @@ typedef struct pcm {
 
 enum { AUDIO_RATE_HZ = 16000 };
 
-/* What a file may ask of us: longer is MO_E_LIMIT, a higher rate MO_E_UNSUPPORTED. */
-enum { AUDIO_MAX_SECONDS = 24 * 3600, AUDIO_MAX_RATE_HZ = 1000000 };
+/* What a file may ask of us: longer is MO_E_LIMIT, another rate MO_E_UNSUPPORTED. The lower bound holds for files that are to be
+ * resampled: a header that says 1 Hz would turn every byte into 16000 samples. */
+enum { AUDIO_MAX_SECONDS = 24 * 3600, AUDIO_MAX_RATE_HZ = 1000000, AUDIO_MIN_RATE_HZ = 1000 };
 
 /* WAV, FLAC, Ogg (Vorbis, Opus), MP3 by libsndfile; mono (mean of the channels); resampled to rate_hz by resampy's
  * kaiser_best recipe, or left at the file's own rate when rate_hz is 0. Nothing is clipped; samples that are not

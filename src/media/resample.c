@@ -29,7 +29,7 @@ enum {
 #define ROLLOFF 0.9173473712608761
 
 typedef struct filter {
-    double ratio, s;
+    double ratio, s, scale;
     int32_t step;
     int64_t n_wing; /* most taps a side */
     double *h;      /* [N_HALF + 1] or NULL: few enough points are needed to compute them as we go */
@@ -53,14 +53,15 @@ static double bessel_i0(double x)
     return sum;
 }
 
-static double filter_point(int64_t i)
+/* scale: ROLLOFF / I0(KAISER_BETA) */
+static double filter_point(double scale, int64_t i)
 {
     double u = (double)i / N_HALF, v = M_PI * ROLLOFF * (double)i / N_TABLE;
 
-    return ROLLOFF * (i ? sin(v) / v : 1) * bessel_i0(KAISER_BETA * sqrt(1 - u * u)) / bessel_i0(KAISER_BETA);
+    return scale * (i ? sin(v) / v : 1) * bessel_i0(KAISER_BETA * sqrt(1 - u * u));
 }
 
-static double filter_at(const filter *f, int64_t i) { return f->h ? f->h[i] : filter_point(i); }
+static double filter_at(const filter *f, int64_t i) { return f->h ? f->h[i] : filter_point(f->scale, i); }
 
 /* Weights of one wing from table position u, written at w[0], w[dir], w[2 dir]...; returns how many. */
 static int64_t fill_wing(double *w, int dir, const filter *f, double u)
@@ -175,12 +176,13 @@ static mo_status filter_init(filter *f, int32_t from_hz, int32_t to_hz, int64_t 
     f->h = NULL;
     f->ratio = (double)to_hz / from_hz;
     f->s = f->ratio < 1 ? f->ratio : 1;
+    f->scale = ROLLOFF / bessel_i0(KAISER_BETA);
     f->step = (int32_t)(N_TABLE * f->s);
     if (!f->step) return mo_fail(err, MO_E_UNSUPPORTED, "cannot resample from %d Hz to %d Hz: too far apart", from_hz, to_hz);
     f->n_wing = (N_HALF + 1) / f->step;
     if (n_set < N_HALF / (4 * f->n_wing)) return MO_OK;
     if (!(f->h = mo_malloc((N_HALF + 1) * sizeof *f->h))) return mo_fail(err, MO_E_NOMEM, "no memory for the resampling filter");
-    for (int64_t i = 0; i <= N_HALF; i++) f->h[i] = filter_point(i);
+    for (int64_t i = 0; i <= N_HALF; i++) f->h[i] = filter_point(f->scale, i);
     return MO_OK;
 }
 

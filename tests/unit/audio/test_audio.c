@@ -146,13 +146,13 @@ TEST(channels_are_averaged_in_order)
 
 TEST(rates)
 {
-    static const int rates[] = {7, 100, 8000, 11025, 16000, 22050, 44100, 48000, 96000, 384000, 1000000};
+    static const int rates[] = {1000, 1009, 8000, 11025, 16000, 22050, 44100, 48000, 96000, 384000, 1000000};
     static int16_t x[3000];
     pcm p;
 
     for (int i = 0; i < 3000; i++) x[i] = (int16_t)(i * 37 % 2000);
     for (size_t i = 0; i < sizeof rates / sizeof *rates; i++) {
-        int n = rates[i] < 1000 ? 30 : 3000;
+        int n = rates[i] < 8000 ? 300 : 3000;
 
         wav_new(PCM, 16, 1, rates[i], x, (size_t)n * 2, 0);
         CHECK_OK(decode(&p, 16000));
@@ -168,6 +168,13 @@ TEST(rates)
     wav_new(PCM, 16, 1, 1000001, x, sizeof x, 0);
     CHECK_INT(decode(&p, 16000), MO_E_UNSUPPORTED);
     CHECK(!p.x);
+    wav_new(PCM, 16, 1, 7, x, 20, 0);
+    CHECK_INT(decode(&p, 16000), MO_E_UNSUPPORTED);
+    CHECK(strstr(err.message, "sample rate 7 Hz is below 1000 Hz"));
+    CHECK_OK(decode(&p, 0));
+    CHECK_INT(p.rate_hz, 7);
+    CHECK_INT(p.n, 10);
+    pcm_free(&p);
 }
 
 TEST(not_finite_becomes_zero)
