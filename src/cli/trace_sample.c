@@ -22,7 +22,7 @@ typedef struct u_list {
 /* One case while it runs. */
 typedef struct sample_case {
     const json_t *input;
-    tokenizer *t;
+    const tokenizer *t;
     float *logits; /* [n_vocab] */
     size_t n_vocab;
     ids history, forbidden, chosen;
@@ -202,15 +202,12 @@ static mo_status run_duplex(sample_case *c, trace_out *out, mo_error *err)
     return put_ids(out, "history", &c->history, err);
 }
 
-mo_status trace_sample_stage(const char *stage, const trace_ctx *ctx, const json_t *input, trace_out *out, bool *known, mo_error *err)
+mo_status trace_sample_case(const tokenizer *t, const json_t *input, trace_out *out, mo_error *err)
 {
     const char *kind = json_string_value(json_object_get(input, "sampler"));
-    sample_case c = { .input = input };
+    sample_case c = { .input = input, .t = t };
     mo_status st;
 
-    *known = !strcmp(stage, "sample");
-    if (!*known) return MO_OK;
-    if ((st = tokenizer_open_hf(&c.t, ctx->model_dir, err)) != MO_OK) return st;
     if ((st = load_logits(&c, err)) == MO_OK && (st = load_history(&c, err)) == MO_OK) {
         if (kind && !strcmp(kind, "chat")) st = run_chat(&c, out, err);
         else if (kind && !strcmp(kind, "stream")) st = run_stream(&c, out, err);
@@ -221,6 +218,18 @@ mo_status trace_sample_stage(const char *stage, const trace_ctx *ctx, const json
     ids_free(&c.forbidden);
     ids_free(&c.chosen);
     mo_free(c.logits);
-    tokenizer_close(c.t);
+    return st;
+}
+
+mo_status trace_sample_stage(const char *stage, const trace_ctx *ctx, const json_t *input, trace_out *out, bool *known, mo_error *err)
+{
+    tokenizer *t;
+    mo_status st;
+
+    *known = !strcmp(stage, "sample");
+    if (!*known) return MO_OK;
+    if ((st = tokenizer_open_hf(&t, ctx->model_dir, err)) != MO_OK) return st;
+    st = trace_sample_case(t, input, out, err);
+    tokenizer_close(t);
     return st;
 }

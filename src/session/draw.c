@@ -223,13 +223,16 @@ static inline void swap_i32(int32_t *a, int32_t *b)
 static inline bool enough(const draw_filter *f, double mass, double need) { return f->top_p_exceeds ? mass > need : mass >= need; }
 
 /* The last candidate, best first, that top-p keeps: the smallest best-first prefix with enough mass ends there.
- * Weighted quickselect: expected O(n), where sorting the whole vocabulary would cost milliseconds. */
-static int32_t top_p_last(draw_scratch *s, int32_t n, const draw_filter *f, double need)
+ *
+ * Weighted quickselect: expected O(n), where sorting the whole vocabulary would cost milliseconds. It starts without the
+ * unlikely ids: all those below (1 - top_p) / 2n have at most half the mass that may be missing, so the end is not among them. */
+static int32_t top_p_last(draw_scratch *s, int32_t n, const draw_filter *f, double sum)
 {
-    int32_t *o = s->order, lo = 0, hi = n; /* the end lies in [lo, hi); all before lo are better and have `mass` */
-    double mass = 0;
+    int32_t *o = s->order, lo = 0, hi = 0; /* the end lies in [lo, hi); all before lo are better and have `mass` */
+    double mass = 0, need = (double)f->top_p * sum, rare = (1.0 - (double)f->top_p) * sum / (2.0 * n);
 
-    for (int32_t i = 0; i < n; i++) o[i] = i;
+    for (int32_t i = 0; i < n; i++)
+        if (s->p[i] >= rare) o[hi++] = i;
     while (hi - lo > 16) {
         int32_t mid = lo + (hi - lo) / 2, last = hi - 1, at = lo, pivot;
         double left = 0;
@@ -264,7 +267,7 @@ static int32_t top_p_last(draw_scratch *s, int32_t n, const draw_filter *f, doub
 
 static int32_t apply_top_p(draw_scratch *s, int32_t n, const draw_filter *f, double sum)
 {
-    int32_t last = top_p_last(s, n, f, (double)f->top_p * sum), out = 0;
+    int32_t last = top_p_last(s, n, f, sum), out = 0;
     float x_last = s->x[last];
 
     /* Writing out <= i never disturbs what is still to be compared: the last one's score and number are kept aside. */
