@@ -125,10 +125,10 @@ static void run_against_model(int kind, int redundancy_ms, int n_call)
     mel_stream_free(s);
 }
 
-TEST(seconds) { run_against_model(0, 20, 60); }
-TEST(seconds_simplex) { run_against_model(0, 0, 40); }
-TEST(odd_sizes) { run_against_model(1, 20, 120); }
-TEST(odd_sizes_simplex) { run_against_model(1, 0, 120); }
+TEST(seconds) { run_against_model(0, 20, 42); }
+TEST(seconds_simplex) { run_against_model(0, 0, 32); }
+TEST(odd_sizes) { run_against_model(1, 20, 70); }
+TEST(odd_sizes_simplex) { run_against_model(1, 0, 70); }
 TEST(huge_pushes) { run_against_model(2, 100, 12); }
 
 TEST(flush_takes_the_rest)
