@@ -39,6 +39,14 @@ bool image_claim_possible(const image_source *src, int64_t w, int64_t h, int64_t
     return w <= 0 || h <= 0 || (uint64_t)w > UINT64_MAX / (uint64_t)h || (uint64_t)w * (uint64_t)h / (uint64_t)n_per_byte <= src->n;
 }
 
+void image_palette_complete(uint8_t palette[256][3], int n)
+{
+    bool is_grey = true;
+
+    for (int i = 0; i < n; i++) is_grey &= palette[i][0] == i && palette[i][1] == i && palette[i][2] == i;
+    for (int i = n; i < 256; i++) memset(palette[i], is_grey ? i : 0, 3);
+}
+
 mo_status image_new(image *out, int64_t w, int64_t h, mo_error *err)
 {
     memset(out, 0, sizeof *out);

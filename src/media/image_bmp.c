@@ -85,20 +85,22 @@ static mo_status bmp_header(bmp *b, mo_error *err)
     return MO_OK;
 }
 
-/* Entries the file does not give are grey i. Some writers set the pixels' offset to the palette's: then pixels follow it. */
+/* The palette may be cut short. Some writers set the pixels' offset to the palette's: then pixels follow it. */
 static mo_status bmp_palette(bmp *b, mo_error *err)
 {
     const size_t after = b->palette_at; /* of the headers */
 
-    for (int i = 0; i < 256; i++) memset(b->palette[i], i, 3);
     if (b->bits <= 8) {
-        if (b->n_color > 65536) return mo_fail(err, MO_E_FORMAT, "BMP: a palette of %u colours", b->n_color);
-        for (uint32_t i = 0; i < b->n_color && i < 256; i++) {
-            const size_t at = after + (size_t)i * (size_t)b->palette_entry;
+        int n = 0;
 
-            if (at + 3 > b->n) return bmp_truncated(err);
-            for (int c = 0; c < 3; c++) b->palette[i][c] = b->data[at + (size_t)(2 - c)];
+        if (b->n_color > 65536) return mo_fail(err, MO_E_FORMAT, "BMP: a palette of %u colours", b->n_color);
+        for (; n < 256 && (uint32_t)n < b->n_color; n++) {
+            const size_t at = after + (size_t)n * (size_t)b->palette_entry;
+
+            if (at + 3 > b->n) break;
+            for (int c = 0; c < 3; c++) b->palette[n][c] = b->data[at + (size_t)(2 - c)];
         }
+        image_palette_complete(b->palette, n);
         if (b->pixels_at == 14 + (size_t)u32(b->data + 14)) b->pixels_at += 4 * (size_t)b->n_color;
     }
     if (!b->pixels_at) b->pixels_at = after + (b->bits <= 8 ? (size_t)b->n_color * (size_t)b->palette_entry : 0);

@@ -20,6 +20,10 @@ mo_status image_alloc(image *out, int64_t w, int64_t h, int64_t n_pixel_max, mo_
  * True if the claim is possible. */
 bool image_claim_possible(const image_source *src, int64_t w, int64_t h, int64_t n_per_byte);
 
+/* Complete a palette of which the file gave n entries (0: none): the rest is black, as in PIL, unless the entries given are
+ * grey 0, 1, 2 ... n - 1, which PIL takes for a grey picture whose indices are levels. */
+void image_palette_complete(uint8_t palette[256][3], int n);
+
 /* Each fills *out, which arrives zeroed; on failure out->rgb may be set and the caller frees it. */
 mo_status image_decode_jpeg(image *out, const image_source *src, mo_error *err);
 mo_status image_decode_png(image *out, const image_source *src, mo_error *err);

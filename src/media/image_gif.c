@@ -3,7 +3,7 @@
  *     header, global palette -> blocks up to the first image -> LZW indices -> canvas -> palette -> RGB
  *
  * The canvas is the logical screen, grown to hold the frame; what the frame does not cover is the transparent index if
- * there is one, else index 0. Palette entries the file does not give are grey i. A picture is complete when its last
+ * there is one, else index 0. Palette entries: image_palette_complete. A picture is complete when its last
  * pixel is drawn; data ending earlier, by an end code or the end of the file, is an error.
  * Format: CompuServe GIF89a; LZW with variable code length, least significant bit first.
  */
@@ -63,12 +63,12 @@ static int32_t u16(const uint8_t *p) { return p[0] | p[1] << 8; }
 
 static bool gif_palette(gif_frame *f, gif_reader *r, uint8_t flags)
 {
-    const size_t n = (size_t)3 << ((flags & 7) + 1);
-    const uint8_t *p;
+    const int n = 2 << (flags & 7);
+    const uint8_t *p = gif_take(r, 3 * (size_t)n);
 
-    for (int i = 0; i < 256; i++) memset(f->palette[i], i, 3);
-    if (!(p = gif_take(r, n))) return false;
-    memcpy(f->palette, p, n);
+    if (!p) return false;
+    memcpy(f->palette, p, 3 * (size_t)n);
+    image_palette_complete(f->palette, n);
     return true;
 }
 
@@ -80,7 +80,7 @@ static mo_status gif_header(gif_frame *f, gif_reader *r, mo_error *err)
     f->canvas_w = u16(p + 6);
     f->canvas_h = u16(p + 8);
     f->transparent = -1;
-    for (int i = 0; i < 256; i++) memset(f->palette[i], i, 3);
+    image_palette_complete(f->palette, 0);
     if ((p[10] & 128) && !gif_palette(f, r, p[10])) return gif_truncated(err);
     return MO_OK;
 }

@@ -27,26 +27,38 @@ typedef struct png_job {
     size_t row_bytes;
 } png_job;
 
-static void *png_malloc(size_t n) { return mo_malloc(n); }
-static void *png_realloc(void *p, size_t n) { return mo_realloc(p, n); }
-static void *png_calloc(size_t n, size_t size) { return mo_calloc(n, size); }
+/* libspng's allocator has no user pointer, and zlib's "no memory" in the middle of a stream reaches us as a broken stream:
+ * so this thread's current decode notes here that an allocation failed. */
+static _Thread_local bool png_is_short;
+
+static void *png_note(void *p)
+{
+    png_is_short |= !p;
+    return p;
+}
+
+static void *png_malloc(size_t n) { return png_note(mo_malloc(n)); }
+static void *png_realloc(void *p, size_t n) { return png_note(mo_realloc(p, n)); }
+static void *png_calloc(size_t n, size_t size) { return png_note(mo_calloc(n, size)); }
 static void png_free(void *p) { mo_free(p); }
 
 static mo_status png_fail(mo_error *err, int code)
 {
-    if (code == SPNG_EMEM) return mo_fail(err, MO_E_NOMEM, "PNG: no memory for the decoder");
+    if (code == SPNG_EMEM || png_is_short) return mo_fail(err, MO_E_NOMEM, "PNG: no memory for the decoder");
     if (code == SPNG_IO_EOF) return mo_fail(err, MO_E_FORMAT, "PNG: the file is truncated");
     return mo_fail(err, MO_E_FORMAT, "PNG: %s", spng_strerror(code));
 }
 
-/* Entries the file does not give are grey i, as in PIL. */
+/* Grey pictures look themselves up in a ramp. Entries a palette does not give are black, as in PIL. */
 static mo_status png_palette(png_job *p, mo_error *err)
 {
     struct spng_plte plte;
     int code;
 
-    for (int i = 0; i < 256; i++) memset(p->palette[i], i, 3);
-    if (p->ihdr.color_type != PNG_PALETTE) return MO_OK;
+    if (p->ihdr.color_type != PNG_PALETTE) {
+        image_palette_complete(p->palette, 0);
+        return MO_OK;
+    }
     if ((code = spng_get_plte(p->ctx, &plte))) return png_fail(err, code);
     for (uint32_t i = 0; i < plte.n_entries && i < 256; i++) {
         p->palette[i][0] = plte.entries[i].red;
@@ -98,6 +110,7 @@ static mo_status png_open(png_job *p, const image_source *src, mo_error *err)
     struct spng_alloc alloc = { png_malloc, png_realloc, png_calloc, png_free };
     int code;
 
+    png_is_short = false;
     if (!(p->ctx = spng_ctx_new2(&alloc, 0))) return png_fail(err, SPNG_EMEM);
     if ((code = spng_set_chunk_limits(p->ctx, PNG_CHUNK_MAX, PNG_CHUNK_MAX))) return png_fail(err, code);
     if ((code = spng_set_png_buffer(p->ctx, src->data, src->n))) return png_fail(err, code);
