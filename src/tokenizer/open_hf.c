@@ -327,11 +327,10 @@ mo_status tokenizer_open_hf(tokenizer **out, const char *dir, mo_error *err)
     if (!(t = tokenizer_new(err))) return MO_E_NOMEM;
     if ((st = load_tokenizer_json(t, dir, &found, err)) != MO_OK) goto fail;
     if (!found) {
-        if (!has_file(dir, "vocab.json") && has_file(dir, "tokenizer.model")) {
+        st = load_vocab_json(t, dir, err);
+        if (st == MO_E_IO && has_file(dir, "tokenizer.model"))
             st = mo_fail(err, MO_E_UNSUPPORTED, "it has a SentencePiece model (tokenizer.model), which is not supported; a byte-level BPE vocabulary is needed");
-            goto fail;
-        }
-        if ((st = load_vocab_json(t, dir, err)) != MO_OK || (st = load_merges_txt(t, dir, err)) != MO_OK) goto fail;
+        if (st != MO_OK || (st = load_merges_txt(t, dir, err)) != MO_OK) goto fail;
     }
     if ((st = vocab_finish(t, err)) != MO_OK || (st = load_config(t, dir, err)) != MO_OK) goto fail;
     *out = t;

@@ -218,7 +218,7 @@ static mo_status cut(prompt *p, int32_t limit, mo_error *err)
 
 static mo_status finish(prompt *p, const tokenizer *t, const prompt_options *opt, const media *m, const buf *raw, mo_error *err)
 {
-    builder b = { t, opt, p, 0, tokenizer_find(t, "<|listen|>"), err };
+    builder b = { t, opt, p, opt->first_image_id, tokenizer_find(t, "<|listen|>"), err };
     mo_status st;
 
     if (raw->failed) return mo_fail(err, MO_E_NOMEM, "no memory for the prompt");

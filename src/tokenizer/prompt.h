@@ -43,6 +43,7 @@ typedef struct prompt_options {
     bool add_bos;
     bool use_image_id;     /* <image_id>k</image_id> before each picture, where the member has it */
     bool chunk_audio;      /* mark audio second by second, whatever stream_input says */
+    int32_t first_image_id; /* number of the first picture */
     int32_t n_query;       /* embeddings of a picture or slice */
     int32_t n_audio_chunk; /* embeddings of a second of audio */
     int32_t max_inp_length; /* keep the first so many ids; 0: all */
