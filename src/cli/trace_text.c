@@ -220,7 +220,7 @@ static mo_status stage_template(const tokenizer *t, const json_t *input, json_t 
     return st;
 }
 
-mo_status trace_text_stage(const char *stage, const char *model_dir, const json_t *input, json_t *values_out, bool *known, mo_error *err)
+mo_status trace_text_run(const char *stage, const tokenizer *t, const json_t *input, json_t *values_out, bool *known, mo_error *err)
 {
     static const struct {
         const char *name;
@@ -229,16 +229,24 @@ mo_status trace_text_stage(const char *stage, const char *model_dir, const json_
         { "tokenize", stage_tokenize }, { "detokenize", stage_detokenize }, { "detokenize_stream", stage_stream },
         { "prompt", stage_prompt },     { "sys_prompt", stage_sys_prompt }, { "template", stage_template },
     };
-    tokenizer *t = NULL;
-    mo_status st;
 
-    *known = false;
     for (size_t i = 0; i < sizeof stages / sizeof *stages; i++) {
         if (strcmp(stage, stages[i].name)) continue;
         *known = true;
-        if ((st = tokenizer_open_hf(&t, model_dir, err)) == MO_OK) st = stages[i].run(t, input, values_out, err);
-        tokenizer_close(t);
-        return st;
+        return t ? stages[i].run(t, input, values_out, err) : MO_OK;
     }
+    *known = false;
     return MO_OK;
+}
+
+mo_status trace_text_stage(const char *stage, const char *model_dir, const json_t *input, json_t *values_out, bool *known, mo_error *err)
+{
+    tokenizer *t = NULL;
+    mo_status st;
+
+    trace_text_run(stage, NULL, input, values_out, known, err);
+    if (!*known) return MO_OK;
+    if ((st = tokenizer_open_hf(&t, model_dir, err)) == MO_OK) st = trace_text_run(stage, t, input, values_out, known, err);
+    tokenizer_close(t);
+    return st;
 }

@@ -6,10 +6,14 @@
 #include <stdbool.h>
 
 #include "core/status.h"
+#include "tokenizer/tokenizer.h"
 
 /* Run a stage of the golden cases' part `text` with the tokenizer of model_dir. input: the case's "input"; outputs are set
  * in values_out, an object, by name. *known is false, and the result MO_OK, for a stage that is not one of these.
  * Strings may hold NUL: load the cases with JSON_ALLOW_NUL and dump by length. */
 mo_status trace_text_stage(const char *stage, const char *model_dir, const json_t *input, json_t *values_out, bool *known, mo_error *err);
+
+/* The same with an open tokenizer; with none it only says whether the stage is known. */
+mo_status trace_text_run(const char *stage, const tokenizer *t, const json_t *input, json_t *values_out, bool *known, mo_error *err);
 
 #endif

@@ -19,7 +19,7 @@ static void report(const char *name, const char *what, const json_t *got, const 
     free(w);
 }
 
-static int run_case(const json_t *c, const char *dir)
+static int run_case(const json_t *c, const tokenizer *t)
 {
     const char *name = json_string_value(json_object_get(c, "case")), *stage = json_string_value(json_object_get(c, "stage")), *key;
     json_t *out = json_object(), *want;
@@ -27,7 +27,7 @@ static int run_case(const json_t *c, const char *dir)
     bool known = false;
     int n_bad = 0;
 
-    if (trace_text_stage(stage, dir, json_object_get(c, "input"), out, &known, &err) != MO_OK || !known) {
+    if (trace_text_run(stage, t, json_object_get(c, "input"), out, &known, &err) != MO_OK || !known) {
         TEST_FAIL("%s: %s", name, known ? err.message : "unknown stage");
         n_bad++;
     }
@@ -45,6 +45,8 @@ TEST(golden)
 {
     char path[4096], dir[4096];
     json_error_t je;
+    mo_error err;
+    tokenizer *t;
     json_t *cases, *c;
     size_t i;
     int n_bad = 0;
@@ -52,7 +54,9 @@ TEST(golden)
     snprintf(path, sizeof path, "%s/golden/text/cases.json", shared());
     snprintf(dir, sizeof dir, "%s/tokenizer", shared());
     if (!(cases = json_load_file(path, JSON_ALLOW_NUL, &je))) SKIP("no golden text cases (set MO_SHARED)");
-    json_array_foreach(cases, i, c) n_bad += run_case(c, dir);
+    CHECK_OK(tokenizer_open_hf(&t, dir, &err));
+    json_array_foreach(cases, i, c) n_bad += run_case(c, t);
+    tokenizer_close(t);
     printf("golden text: %zu cases, %d wrong\n", json_array_size(cases), n_bad);
     json_decref(cases);
 }
