@@ -13,5 +13,6 @@ void cli_error(const char *fmt, ...) MO_PRINTF(1, 2);
 
 /* argv[0] is the command's own name. */
 int cmd_synth(int argc, char **argv);
+int cmd_trace(int argc, char **argv);
 
 #endif

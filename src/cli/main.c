@@ -12,6 +12,7 @@ typedef struct command {
 
 static const command commands[] = {
     { "synth", "write a rule-made checkpoint for tests and benchmarks", cmd_synth },
+    { "trace", "run golden cases and write what the engine answers", cmd_trace },
 };
 
 enum { N_COMMAND = sizeof commands / sizeof *commands };

@@ -53,7 +53,7 @@ static bool room(void **array, int32_t *cap, int32_t n, size_t size)
 mo_status conversation_begin(conversation *c, const char *role, mo_error *err)
 {
     void *array = c->message;
-    message *m;
+    message *m = NULL;
 
     if (!role || (strcmp(role, "system") && strcmp(role, "user") && strcmp(role, "assistant")))
         return mo_fail(err, MO_E_ARG, "role '%s'; it must be system, user or assistant", role ? role : "(null)");
@@ -118,8 +118,8 @@ mo_status conversation_add_image(conversation *c, const image *im, int32_t max_s
 mo_status conversation_add_audio(conversation *c, const float *pcm, int64_t n, mo_error *err)
 {
     mo_status st;
-    message *m;
-    part *p;
+    message *m = NULL;
+    part *p = NULL;
 
     if (n < 1) return mo_fail(err, MO_E_ARG, "a sound without samples");
     if ((st = new_part(c, PART_AUDIO, &m, &p, err)) != MO_OK) return st;

@@ -1,0 +1,303 @@
+/* Golden stage `llm`: ids or embeddings into the language model, its outputs and its cache out
+ * (../shared/golden/llm/README.md).
+ *
+ *     input in chunks -> drops -> `then` -> hidden, logits, cache of a layer -> greedy continuation
+ */
+#include "cli/trace_llm.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/alloc.h"
+#include "core/buf.h"
+#include "core/cpu.h"
+#include "formats/tensors.h"
+#include "models/config.h"
+#include "models/llm.h"
+#include "session/sampling.h"
+
+enum { N_UBATCH = 64, TOP_LOGITS = 20 };
+
+typedef struct rig {
+    model_config c;
+    tensors *ts;
+    backend *be;
+    llm *m;
+    scratch s;
+    kv_pool pool;
+    kv_seq kv;
+    int32_t next_pos; /* rotary position of the next row */
+    ids input, then;  /* ids; -1 where an embedding is given */
+    float *embd;      /* given embeddings or NULL */
+    float *hidden;    /* rows asked for, in order */
+    int64_t n_hidden;
+    float *logits;    /* [n_vocab] of the last row */
+} rig;
+
+static void rig_close(rig *r)
+{
+    kv_seq_free(&r->kv);
+    kv_pool_free(&r->pool);
+    llm_free(r->m);
+    if (r->be) {
+        scratch_free(&r->s, r->be);
+        r->be->ops->destroy(r->be);
+    }
+    tensors_close(r->ts);
+    model_config_free(&r->c);
+    ids_free(&r->input);
+    ids_free(&r->then);
+    mo_free(r->embd);
+    mo_free(r->hidden);
+    mo_free(r->logits);
+}
+
+static mo_status rig_open(rig *r, const trace_ctx *ctx, int32_t n_ctx, mo_error *err)
+{
+    cpu_backend_opts opts = { .isa_mask = MO_ISA_ALL };
+    kv_shape shape;
+    mo_status st;
+
+    if ((st = tensors_open_safetensors(&r->ts, ctx->model_dir, err)) != MO_OK) return st;
+    if ((st = cpu_backend_new(&r->be, &opts, err)) != MO_OK) return st;
+    if ((st = llm_load(&r->m, r->be, r->ts, &r->c.llm, false, NULL, err)) != MO_OK) return st;
+    llm_carve(&r->s, &r->c.llm, N_UBATCH);
+    if ((st = scratch_alloc(&r->s, r->be, err)) != MO_OK) return st;
+    shape = llm_kv_shape(&r->c.llm, MO_F32);
+    if ((st = kv_pool_init(&r->pool, r->be, &shape, kv_pages_for(n_ctx), err)) != MO_OK) return st;
+    return kv_seq_init(&r->kv, &r->pool, n_ctx, err);
+}
+
+/* ---- input ------------------------------------------------------------------------------------------------------ */
+
+static void put_ids(ids *v, const json_t *list)
+{
+    const json_t *id;
+    size_t i;
+
+    json_array_foreach(list, i, id) ids_put(v, (int32_t)json_integer_value(id));
+}
+
+static mo_status read_input(rig *r, const json_t *input, mo_error *err)
+{
+    const json_t *embeds = json_object_get(input, "embeds");
+    mo_status st;
+    size_t n;
+
+    put_ids(&r->input, json_object_get(input, "ids"));
+    put_ids(&r->then, json_object_get(input, "then"));
+    if (embeds) {
+        if ((st = trace_synth_array(&r->embd, &n, embeds, err)) != MO_OK) return st;
+        for (size_t i = 0; i < n / (size_t)r->c.llm.n_embd; i++) ids_put(&r->input, -1);
+    }
+    r->next_pos = (int32_t)json_integer_value(json_object_get(input, "position_offset"));
+    return r->input.failed || r->then.failed ? mo_fail(err, MO_E_NOMEM, "no memory for the input") : MO_OK;
+}
+
+/* ---- feeding ---------------------------------------------------------------------------------------------------- */
+
+/* Feed ids (or embd rows) at the positions that follow; all rows' hidden states into hidden unless NULL, the last row's
+ * logits into r->logits. */
+static mo_status feed(rig *r, const int32_t *id, const float *embd, int32_t n, float *hidden, mo_error *err)
+{
+    kv_seq **seq = mo_calloc((size_t)n, sizeof(kv_seq *));
+    int32_t *pos = mo_calloc((size_t)n, sizeof *pos);
+    uint8_t *want = mo_calloc((size_t)n, 1);
+    mo_status st = MO_OK;
+
+    if (!seq || !pos || !want) st = mo_fail(err, MO_E_NOMEM, "no memory for %d rows", n);
+    for (int32_t i = 0; st == MO_OK && i < n; i++) {
+        seq[i] = &r->kv;
+        pos[i] = r->next_pos + i;
+        want[i] = (uint8_t)((hidden ? LLM_WANT_HIDDEN : 0) | (i == n - 1 ? LLM_WANT_LOGITS : 0));
+    }
+    if (st == MO_OK) {
+        llm_batch b = { .n_row = n, .token = id, .embd = embd, .seq = seq, .pos = pos, .want = want };
+        st = llm_forward(r->m, &r->s, N_UBATCH, &b, r->logits, hidden, err);
+    }
+    if (st == MO_OK) r->next_pos += n;
+    mo_free(seq);
+    mo_free(pos);
+    mo_free(want);
+    return st;
+}
+
+static mo_status feed_input(rig *r, const json_t *chunks, mo_error *err)
+{
+    int64_t d = r->c.llm.n_embd;
+    int32_t n = (int32_t)r->input.len, at = 0;
+    size_t i_chunk = 0;
+    mo_status st = MO_OK;
+
+    while (st == MO_OK && at < n) {
+        int32_t k = chunks ? (int32_t)json_integer_value(json_array_get(chunks, i_chunk++)) : n;
+        if (k < 1 || k > n - at) return mo_fail(err, MO_E_FORMAT, "the chunks do not add up to the input's %d rows", n);
+        st = feed(r, r->input.data + at, r->embd ? r->embd + at * d : NULL, k, r->hidden + at * d, err);
+        at += k;
+    }
+    r->n_hidden = n;
+    return st;
+}
+
+/* The drops, in turn; what was dropped goes to the outputs. */
+static mo_status drop(rig *r, const json_t *drops, trace_out *out, mo_error *err)
+{
+    json_t *done = json_array();
+    const json_t *d;
+    mo_status st;
+    size_t i;
+
+    json_array_foreach(drops, i, d) {
+        int32_t preserve = (int32_t)json_integer_value(json_object_get(d, "preserve"));
+        int32_t length = (int32_t)json_integer_value(json_object_get(d, "length"));
+
+        st = kv_seq_drop(&r->kv, preserve, length, r->m->inv_freq, r->m->rope, NULL);
+        json_array_append_new(done, json_boolean(st == MO_OK));
+    }
+    r->next_pos = r->kv.len;
+    st = trace_put_json(out, "dropped", done, err);
+    return st == MO_OK ? trace_put_json(out, "cache_length", json_integer(r->kv.len), err) : st;
+}
+
+/* ---- outputs ---------------------------------------------------------------------------------------------------- */
+
+typedef struct ranked {
+    float x;
+    int32_t id;
+} ranked;
+
+static int by_logit(const void *a, const void *b)
+{
+    const ranked *p = a, *q = b;
+
+    if (p->x != q->x) return p->x < q->x ? 1 : -1;
+    return p->id - q->id;
+}
+
+static mo_status put_logits(rig *r, const json_t *input, trace_out *out, mo_error *err)
+{
+    int64_t n = r->c.llm.n_vocab, stride = json_integer_value(json_object_get(input, "logit_stride")), n_top = n < TOP_LOGITS ? n : TOP_LOGITS;
+    int64_t top = json_integer_value(json_object_get(input, "top")), n_some = 0, dim;
+    ranked *rank = mo_calloc((size_t)n, sizeof *rank);
+    float *some = mo_calloc((size_t)n, sizeof *some), lse;
+    json_t *id = json_array();
+    double sum = 0;
+    mo_status st;
+
+    if (!rank || !some) {
+        st = mo_fail(err, MO_E_NOMEM, "no memory for the logits");
+        goto done;
+    }
+    for (int64_t i = 0; i < n; i++) rank[i] = (ranked){ r->logits[i], (int32_t)i };
+    qsort(rank, (size_t)n, sizeof *rank, by_logit);
+    for (int64_t i = 0; i < n; i++) sum += exp((double)r->logits[i] - (double)rank[0].x);
+    lse = (float)(log(sum) + (double)rank[0].x);
+    for (int64_t i = 0; i < n; i += stride > 0 ? stride : 1) some[n_some++] = r->logits[i];
+    if ((st = trace_put_array(out, "logits", "f4", 1, &n_some, some, err)) != MO_OK) goto done;
+    for (int64_t i = 0; i < n_top; i++) some[i] = rank[i].x;
+    if ((st = trace_put_array(out, "top_logits", "f4", 1, &n_top, some, err)) != MO_OK) goto done;
+    dim = 1;
+    if ((st = trace_put_array(out, "logsumexp", "f4", 1, &dim, &lse, err)) != MO_OK) goto done;
+    for (int64_t i = 0; i < top && i < n; i++) json_array_append_new(id, json_integer(rank[i].id));
+    st = trace_put_json(out, "top_ids", json_incref(id), err);
+done:
+    json_decref(id);
+    mo_free(rank);
+    mo_free(some);
+    return st;
+}
+
+static mo_status put_cache(rig *r, const json_t *kv, trace_out *out, mo_error *err)
+{
+    int32_t layer = (int32_t)json_integer_value(json_object_get(kv, "layer"));
+    int64_t dim[3] = { r->c.llm.n_kv_head, r->kv.len, r->c.llm.head_dim };
+    size_t n = (size_t)(dim[0] * dim[1] * dim[2]);
+    float *k, *v;
+    mo_status st;
+
+    if (layer < 0 || layer >= r->c.llm.n_layer) return mo_fail(err, MO_E_FORMAT, "there is no layer %d", layer);
+    k = mo_calloc(n, sizeof *k);
+    v = mo_calloc(n, sizeof *v);
+    if (k && v) {
+        kv_seq_read(&r->kv, layer, k, v);
+        st = trace_put_array(out, "k", "f4", 3, dim, k, err);
+        if (st == MO_OK) st = trace_put_array(out, "v", "f4", 3, dim, v, err);
+    } else {
+        st = mo_fail(err, MO_E_NOMEM, "no memory for the cache");
+    }
+    mo_free(k);
+    mo_free(v);
+    return st;
+}
+
+/* n ids by argmax after the repetition penalty on what was generated here; end tokens do not stop it. */
+static mo_status put_greedy(rig *r, const json_t *input, trace_out *out, mo_error *err)
+{
+    int64_t n = json_integer_value(json_object_get(input, "greedy"));
+    const json_t *penalty = json_object_get(input, "repetition_penalty");
+    sampler_params p = sampler_params_default();
+    json_t *list = json_array();
+    sampler *s = NULL;
+    mo_status st;
+
+    p.do_sample = false;
+    p.repetition_penalty = penalty ? (float)json_number_value(penalty) : 1.0f;
+    st = sampler_open(&s, r->c.llm.n_vocab, &p, (id_list){ NULL, 0 }, NULL, err);
+    for (int64_t i = 0; st == MO_OK && i < n; i++) {
+        int32_t id;
+        if ((st = sampler_next(s, r->logits, &id, err)) != MO_OK) break;
+        sampler_accept(s, id);
+        json_array_append_new(list, json_integer(id));
+        if (i + 1 < n) st = feed(r, &id, NULL, 1, NULL, err);
+    }
+    if (st == MO_OK) st = trace_put_json(out, "greedy", json_incref(list), err);
+    json_decref(list);
+    sampler_close(s);
+    return st;
+}
+
+/* ---- the stage -------------------------------------------------------------------------------------------------- */
+
+static mo_status run(rig *r, const trace_ctx *ctx, const json_t *input, trace_out *out, mo_error *err)
+{
+    const json_t *drops = json_object_get(input, "drops"), *kv = json_object_get(input, "kv");
+    size_t n_row, width;
+    mo_status st;
+
+    if ((st = model_config_load(&r->c, ctx->model_dir, err)) != MO_OK) return st;
+    if ((st = read_input(r, input, err)) != MO_OK) return st;
+    n_row = r->input.len + r->then.len;
+    width = (size_t)r->c.llm.n_embd;
+    if (!r->input.len) return mo_fail(err, MO_E_FORMAT, "the input is empty");
+    if ((st = rig_open(r, ctx, (int32_t)n_row + (int32_t)json_integer_value(json_object_get(input, "greedy")) + 1, err)) != MO_OK) return st;
+    r->logits = mo_calloc((size_t)r->c.llm.n_vocab, sizeof(float));
+    r->hidden = mo_calloc(n_row * width, sizeof(float));
+    if (!r->logits || !r->hidden) return mo_fail(err, MO_E_NOMEM, "no memory for the outputs");
+
+    if ((st = feed_input(r, json_object_get(input, "chunks"), err)) != MO_OK) return st;
+    if (drops) {
+        if ((st = drop(r, drops, out, err)) != MO_OK) return st;
+        if ((st = feed(r, r->then.data, NULL, (int32_t)r->then.len, r->hidden, err)) != MO_OK) return st;
+        r->n_hidden = (int64_t)r->then.len;
+    }
+    int64_t dim[2] = { r->n_hidden, r->c.llm.n_embd };
+    if ((st = trace_put_array(out, "hidden", "f4", 2, dim, r->hidden, err)) != MO_OK) return st;
+    if ((st = put_logits(r, input, out, err)) != MO_OK) return st;
+    if (kv && (st = put_cache(r, kv, out, err)) != MO_OK) return st;
+    return json_object_get(input, "greedy") ? put_greedy(r, input, out, err) : MO_OK;
+}
+
+mo_status trace_llm_stage(const char *stage, const trace_ctx *ctx, const json_t *input, trace_out *out, bool *known, mo_error *err)
+{
+    rig r;
+    mo_status st;
+
+    *known = !strcmp(stage, "llm");
+    if (!*known) return MO_OK;
+    memset(&r, 0, sizeof r);
+    r.s = scratch_plan();
+    st = run(&r, ctx, input, out, err);
+    rig_close(&r);
+    return st;
+}
