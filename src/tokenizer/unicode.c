@@ -111,10 +111,13 @@ static bool is_inert(uint32_t cp)
            (cp >= 0xac00 && cp < 0xd7a4) || (cp >= 0xff01 && cp < 0xfff0) || (cp >= 0x1f300 && cp < 0x1fb00);
 }
 
-static bool is_young(uint32_t cp)
+/* Characters that normalisation must not see. U+11A7, one before the first Hangul final, is a plain starter, but utf8proc
+ * 2.8 takes it for a final and swallows it. */
+static bool is_apart(uint32_t cp)
 {
     int lo = 0, hi = unicode_n_young;
 
+    if (cp == 0x11a7) return true;
     while (lo < hi) {
         int mid = (lo + hi) / 2;
         if (cp > unicode_young[mid][1]) lo = mid + 1;
@@ -185,7 +188,7 @@ void nfc_put(buf *b, const char *s, size_t n)
             c = p;
             cap = more;
         }
-        if (is_young(cp)) {
+        if (is_apart(cp)) {
             compose(b, c, len);
             len = 0;
             utf8_put(b, cp);

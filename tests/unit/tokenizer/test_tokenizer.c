@@ -142,6 +142,7 @@ TEST(normalise)
     CHECK_STR(nfc("a\xcc\x81\xcc\xa3"), nfc("a\xcc\xa3\xcc\x81"));                          /* canonical order */
     CHECK_STR(nfc("\xe1\x84\x92\xe1\x85\xa1\xe1\x86\xab"), "\xed\x95\x9c");                 /* Hangul */
     CHECK_STR(nfc("a\xe1\xb7\xb6\xcc\xa3"), "a\xe1\xb7\xb6\xcc\xa3");                       /* U+1DF6 is younger than 9.0: no reordering over it */
+    CHECK_STR(nfc("\xea\xb0\x80\xe1\x86\xa7"), "\xea\xb0\x80\xe1\x86\xa7"); /* U+11A7 is no Hangul final */
     CHECK_STR(nfc("plain"), "plain");
 }
 
