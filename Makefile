@@ -25,7 +25,7 @@ check: ## every test there is; ends in one line: N passed, N failed
 asan ubsan: ## unit and kernel tests under address and undefined-behaviour sanitizers (one build has both)
 	@BUILD=$(BUILD) tools/check.sh sanitize
 
-tsan: ## unit tests under the thread sanitizer
+tsan: ## tests that start threads, under the thread sanitizer
 	@BUILD=$(BUILD) tools/check.sh tsan
 
 neon: ## kernel tests for AArch64, under qemu

@@ -82,16 +82,17 @@ sanitizer_build() {
 step_sanitize() {
     sanitizer_build || return 1
     UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ASAN_OPTIONS=detect_stack_use_after_return=1 \
-        meson_tests "$BUILD/sanitize" --timeout-multiplier 5
+        meson_tests "$BUILD/sanitize" --timeout-multiplier 5 --no-suite golden
 }
 
-# ThreadSanitizer's fixed memory map does not survive wide address randomisation, hence setarch.
+# Tests of the suite 'threads'. ThreadSanitizer's fixed memory map does not survive wide address randomisation, hence
+# setarch.
 step_tsan() {
     build_in "$BUILD/tsan" -Dwerror=true -Dbuildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false || return 1
     local wrap=()
     setarch -R true 2>/dev/null && wrap=(setarch -R)
     TSAN_OPTIONS=halt_on_error=1 "${wrap[@]}" meson test -C "$BUILD/tsan" --no-rebuild \
-        --print-errorlogs --timeout-multiplier 10 --no-suite kernels --no-suite fuzz
+        --print-errorlogs --timeout-multiplier 10 --suite threads
     local rc=$?
     tools/tally.py "$BUILD/tsan/meson-logs/testlog.json"
     return $rc
