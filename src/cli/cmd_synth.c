@@ -44,7 +44,7 @@ static const char usage[] =
     "  --seed N                another N, other values (1)\n"
     "  --tokenizer DIR         copy the tokenizer and processor files from there (else: a stand-in of single bytes)\n"
     "  --type TYPE             BF16, F16 or F32 (BF16); the values are the same\n"
-    "  --shards N              split into about N files of equal size\n"
+    "  --shards N              split into N files of about equal size (fewer if tensors are few)\n"
     "  --max-shard-size SIZE   split into files of at most SIZE: bytes, or with KB, MB, GB, KiB, MiB, GiB\n"
     "  --threads N             threads to compute with (all cores)\n"
     "  -o, --output DIR        where to; must not exist or be empty\n";
@@ -238,9 +238,10 @@ static bool is_empty_dir(const char *dir)
     struct dirent *e;
     int n = 0;
 
-    while (d && (e = readdir(d))) n++;
-    if (d) closedir(d);
-    return d && n <= 2; /* . and .. */
+    if (!d) return false;
+    while ((e = readdir(d))) n++;
+    closedir(d);
+    return n <= 2; /* . and .. */
 }
 
 static mo_status make_parents(const char *path, mo_error *err)
@@ -302,6 +303,7 @@ static void catch_signals(void)
     sigaction(SIGINT, &a, NULL);
     sigaction(SIGTERM, &a, NULL);
     sigaction(SIGHUP, &a, NULL);
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit is a failed write, not the end of us */
 }
 
 static mo_status write_weights(const char *dir, const model_config *c, const json_t *root, const options *o, mo_error *err)
@@ -315,7 +317,7 @@ static mo_status write_weights(const char *dir, const model_config *c, const jso
     so.boost = json_object_get(json_object_get(root, "synth"), "boost");
     if ((st = synth_list_make(&l, c, err)) == MO_OK) {
         total = synth_total_bytes(&l, o->type);
-        if (o->n_shard) so.shard_max_bytes = total / o->n_shard + 1;
+        if (o->n_shard) so.shard_max_bytes = synth_shard_limit(&l, o->type, o->n_shard);
         st = check_space(dir, total, err);
         if (st == MO_OK) st = pool_new(&p, o->n_thread ? o->n_thread : cpu_count(), err);
         if (st == MO_OK) st = synth_write(dir, &l, &so, p, err);

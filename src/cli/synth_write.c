@@ -291,15 +291,30 @@ mo_status synth_write_file(const char *dir, const char *name, const void *data, 
 }
 
 /* The first tensor after a shard that begins with `from`: as many as fit, at least one. */
-static size_t shard_end(const synth_list *l, size_t from, const synth_opts *o)
+static size_t shard_end(const synth_list *l, size_t from, int32_t type, uint64_t max_bytes)
 {
-    uint64_t n = 0, elem = dtype_row_bytes(o->type, 1);
+    uint64_t n = 0, elem = dtype_row_bytes(type, 1);
     size_t to = from;
 
-    if (!o->shard_max_bytes) return l->n;
+    if (!max_bytes) return l->n;
     do n += l->list[to++].n * elem;
-    while (to < l->n && n + l->list[to].n * elem <= o->shard_max_bytes);
+    while (to < l->n && n + l->list[to].n * elem <= max_bytes);
     return to;
+}
+
+uint64_t synth_shard_limit(const synth_list *l, int32_t type, uint64_t n_shard)
+{
+    uint64_t lo = 1, hi = synth_total_bytes(l, type); /* one shard of hi bytes always does */
+
+    for (size_t i = 0; i < l->n; i++) /* less than the largest tensor would not be kept to */
+        if (l->list[i].n * dtype_row_bytes(type, 1) > lo) lo = l->list[i].n * dtype_row_bytes(type, 1);
+    while (lo < hi) {
+        uint64_t mid = lo + (hi - lo) / 2, n = 0;
+        for (size_t from = 0; from < l->n; n++) from = shard_end(l, from, type, mid);
+        if (n <= n_shard) hi = mid;
+        else lo = mid + 1;
+    }
+    return hi;
 }
 
 static mo_status write_index(const char *dir, const synth_list *l, const size_t *shard_of, size_t n_shard, int32_t type, mo_error *err)
@@ -324,11 +339,11 @@ static mo_status write_shards(job *j, const char *dir, const synth_list *l, cons
 
     if (!shard_of) return mo_fail(err, MO_E_NOMEM, "no memory for the index");
     for (from = 0; from < l->n; from = to, n_shard++) {
-        to = shard_end(l, from, o);
+        to = shard_end(l, from, o->type, o->shard_max_bytes);
         for (size_t i = from; i < to; i++) shard_of[i] = n_shard;
     }
     for (from = 0; from < l->n && st == MO_OK; from = to) {
-        to = shard_end(l, from, o);
+        to = shard_end(l, from, o->type, o->shard_max_bytes);
         if (n_shard == 1) snprintf(name, sizeof name, "model.safetensors");
         else snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", shard_of[from] + 1, n_shard);
         st = write_shard(j, dir, name, l, from, to, o, p, err);

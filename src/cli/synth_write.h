@@ -17,6 +17,8 @@ typedef struct synth_opts {
 } synth_opts;
 
 uint64_t synth_total_bytes(const synth_list *l, int32_t type); /* of data, headers not counted */
+/* The smallest shard_max_bytes that gives at most n_shard shards. */
+uint64_t synth_shard_limit(const synth_list *l, int32_t type, uint64_t n_shard);
 
 /* Write model.safetensors, or model-0000i-of-0000n.safetensors and model.safetensors.index.json, into `dir`.
  * A failure may leave files behind there: the caller removes the folder. */

@@ -208,7 +208,7 @@ mo_status tensors_open_safetensors(tensors **out, const char *path, mo_error *er
     *out = NULL;
     if ((st = tensors_new(&ts, err)) != MO_OK) return st;
     st = file_is_dir(path) ? add_dir(ts, path, err) : add_file(ts, path, err);
-    if (st == MO_OK && !ts->n_bucket) st = tensors_index(ts, err);
+    if (st == MO_OK && !ts->by_name) st = tensors_index(ts, err);
     if (st != MO_OK) tensors_close(ts);
     else *out = ts;
     return st;

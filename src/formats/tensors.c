@@ -1,7 +1,6 @@
 /* The set of tensors that a checkpoint is made of (tensors.h, tensors_build.h): lists, mapped files and the name index.
  *
- * The index is a chained hash table. Putting a name in never looks at the chain, and duplicates are found by sorting,
- * so a file with a million names that collide on purpose costs no more to open than any other.
+ * The index is a sorted list: no choice of names in a hostile file can make it slow, and duplicates are neighbours.
  */
 #include "formats/tensors_build.h"
 
@@ -9,13 +8,6 @@
 #include <string.h>
 
 #include "core/alloc.h"
-
-static uint64_t name_hash(const char *s)
-{
-    uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
-    for (; *s; s++) h = (h ^ (unsigned char)*s) * 0x100000001b3u;
-    return h ^ h >> 32;
-}
 
 /* Room for one more element in a growing array. */
 static bool grow(void **p, size_t n, size_t *cap, size_t size)
@@ -48,8 +40,7 @@ void tensors_close(tensors *ts)
     mo_free(ts->list);
     mo_free(ts->other);
     mo_free(ts->file);
-    mo_free(ts->bucket);
-    mo_free(ts->next);
+    mo_free(ts->by_name);
     mo_free(ts);
 }
 
@@ -97,64 +88,42 @@ mo_status tensors_add_other(tensors *ts, const char *name, const char *type_name
     return MO_OK;
 }
 
-typedef struct named {
-    const char *name, *file;
-} named;
-
-static int by_name(const void *a, const void *b) { return strcmp(((const named *)a)->name, ((const named *)b)->name); }
-
-static mo_status refuse_duplicates(const tensors *ts, mo_error *err)
-{
-    size_t n = ts->n + ts->n_other;
-    named *v = mo_calloc(n + 1, sizeof *v);
-    mo_status st = MO_OK;
-
-    if (!v) return mo_fail(err, MO_E_NOMEM, "no memory to index %zu tensors", n);
-    for (size_t i = 0; i < ts->n; i++) v[i] = (named){ ts->list[i].name, ts->list[i].file };
-    for (size_t i = 0; i < ts->n_other; i++) v[ts->n + i] = (named){ ts->other[i].name, ts->other[i].file };
-    qsort(v, n, sizeof *v, by_name);
-    for (size_t i = 1; i < n && st == MO_OK; i++)
-        if (!strcmp(v[i - 1].name, v[i].name))
-            st = mo_fail(err, MO_E_FORMAT, "tensor '%.120s' is there twice: in '%.120s' and in '%.120s'", v[i].name, v[i - 1].file, v[i].file);
-    mo_free(v);
-    return st;
-}
+static int compare_names(const void *a, const void *b) { return strcmp(((const tensor_ref *)a)->name, ((const tensor_ref *)b)->name); }
 
 mo_status tensors_index(tensors *ts, mo_error *err)
 {
-    mo_status st = refuse_duplicates(ts, err);
-    size_t n_bucket = 64;
+    size_t n = ts->n + ts->n_other;
+    tensor_ref *v = mo_calloc(n + 1, sizeof *v);
 
-    if (st != MO_OK) return st;
-    if (ts->n >= UINT32_MAX / 4) return mo_fail(err, MO_E_LIMIT, "%zu tensors are more than this build can index", ts->n);
-    while (n_bucket < 2 * ts->n) n_bucket *= 2;
-    ts->bucket = mo_calloc(n_bucket, sizeof *ts->bucket);
-    ts->next = mo_calloc(ts->n + 1, sizeof *ts->next);
-    if (!ts->bucket || !ts->next) return mo_fail(err, MO_E_NOMEM, "no memory to index %zu tensors", ts->n);
-    ts->n_bucket = n_bucket;
-    for (size_t i = 0; i < ts->n; i++) {
-        uint32_t *head = &ts->bucket[name_hash(ts->list[i].name) & (n_bucket - 1)];
-        ts->next[i] = *head;
-        *head = (uint32_t)i + 1;
-    }
+    if (!v) return mo_fail(err, MO_E_NOMEM, "no memory to index %zu tensors", n);
+    mo_free(ts->by_name);
+    ts->by_name = v;
+    for (size_t i = 0; i < ts->n; i++) v[i] = (tensor_ref){ ts->list[i].name, ts->list[i].file, i, false };
+    for (size_t i = 0; i < ts->n_other; i++) v[ts->n + i] = (tensor_ref){ ts->other[i].name, ts->other[i].file, i, true };
+    qsort(v, n, sizeof *v, compare_names);
+    for (size_t i = 1; i < n; i++)
+        if (!strcmp(v[i - 1].name, v[i].name))
+            return mo_fail(err, MO_E_FORMAT, "tensor '%.120s' is there twice: in '%.120s' and in '%.120s'", v[i].name, v[i - 1].file, v[i].file);
     return MO_OK;
+}
+
+static const tensor_ref *find(const tensors *ts, const char *name)
+{
+    tensor_ref key = { .name = name };
+
+    return ts->by_name ? bsearch(&key, ts->by_name, ts->n + ts->n_other, sizeof key, compare_names) : NULL;
 }
 
 const tensor *tensors_find(const tensors *ts, const char *name)
 {
-    uint32_t i;
-
-    if (!ts->n_bucket) return NULL;
-    for (i = ts->bucket[name_hash(name) & (ts->n_bucket - 1)]; i; i = ts->next[i - 1])
-        if (!strcmp(ts->list[i - 1].name, name)) return &ts->list[i - 1];
-    return NULL;
+    const tensor_ref *r = find(ts, name);
+    return r && !r->is_other ? &ts->list[r->i] : NULL;
 }
 
 const tensor_other *tensors_find_other(const tensors *ts, const char *name)
 {
-    for (size_t i = 0; i < ts->n_other; i++)
-        if (!strcmp(ts->other[i].name, name)) return &ts->other[i];
-    return NULL;
+    const tensor_ref *r = find(ts, name);
+    return r && r->is_other ? &ts->other[r->i] : NULL;
 }
 
 mo_status tensors_get(const tensors *ts, const char *name, const tensor **out, mo_error *err)

@@ -25,7 +25,7 @@ typedef struct tensor {
 
 typedef struct tensors tensors;
 
-const tensor *tensors_find(const tensors *ts, const char *name); /* NULL: no such tensor. O(1). */
+const tensor *tensors_find(const tensors *ts, const char *name); /* NULL: no such tensor. O(log n). */
 /* The same for a tensor that must be there: says what is wrong if it is not, or if its type is one we cannot compute with. */
 mo_status tensors_get(const tensors *ts, const char *name, const tensor **out, mo_error *err);
 size_t tensors_count(const tensors *ts);

@@ -11,6 +11,13 @@ typedef struct tensor_other {
     const char *file;
 } tensor_other;
 
+/* One line of the name index: into list, or into other. */
+typedef struct tensor_ref {
+    const char *name, *file;
+    size_t i;
+    bool is_other;
+} tensor_ref;
+
 typedef struct tensors_file {
     file_map map;
     char *path; /* owned */
@@ -23,9 +30,7 @@ struct tensors {
     size_t n_other, cap_other;
     tensors_file *file; /* [n_file] */
     size_t n_file, cap_file;
-    uint32_t *bucket; /* [n_bucket] 1 + the first tensor of a chain, 0: none; n_bucket a power of two */
-    uint32_t *next;   /* [n] 1 + the tensor after it in its chain */
-    size_t n_bucket;
+    tensor_ref *by_name; /* [n + n_other] sorted; NULL until tensors_index */
 };
 
 mo_status tensors_new(tensors **out, mo_error *err);

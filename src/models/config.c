@@ -234,7 +234,8 @@ static void read_rope(reader *r, llm_config *l, const json_t *root, double theta
     l->rope_attn_factor = 1;
     if (r->st != MO_OK) return;
     if (!strcmp(type, "longrope") || !strcmp(type, "su")) read_longrope(r, l, s);
-    else must_be(r, "rope_scaling.", "rope_type", type, "default"); /* and longrope; the sentence names the usual one */
+    else if (strcmp(type, "default"))
+        r->st = mo_fail(r->err, MO_E_UNSUPPORTED, "'%.250s': rope_scaling of type '%.60s'; this build knows default and longrope", r->where, type);
 }
 
 /* What a config.json may leave out, by backbone; the numbers are the released models'. */

@@ -189,6 +189,28 @@ TEST(files)
     json_decref(boost);
 }
 
+/* Never more shards than asked for, and no smaller limit would do. */
+TEST(shard_limit)
+{
+    mo_error err = { 0 };
+    model_config c;
+    synth_list l;
+    uint64_t total, before = 0;
+
+    CHECK_OK(model_config_parse(&c, small, strlen(small), "small", &err));
+    CHECK_OK(synth_list_make(&l, &c, &err));
+    total = synth_total_bytes(&l, MO_BF16);
+    CHECK_INT(synth_shard_limit(&l, MO_BF16, 1), total);
+    for (uint64_t n = 2; n < 40; n++) {
+        uint64_t limit = synth_shard_limit(&l, MO_BF16, n);
+        CHECK(limit >= total / n && limit <= total);
+        if (before) CHECK(limit <= before);
+        before = limit;
+    }
+    synth_list_free(&l);
+    model_config_free(&c);
+}
+
 TEST(refusals)
 {
     static const volatile sig_atomic_t stop = 0, stopped = 1;
@@ -239,6 +261,7 @@ int main(void)
     RUN(base_and_amp);
     RUN(official_lists);
     RUN(files);
+    RUN(shard_limit);
     RUN(refusals);
     return test_end();
 }
