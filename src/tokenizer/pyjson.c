@@ -175,6 +175,31 @@ static bool take_word(json_scan *j, const char *word)
     return true;
 }
 
+/* strtod reads this locale's point, so a number with a fraction goes in as digits and an exponent. `text` follows the
+ * grammar and need not end in NUL. */
+static mo_status parse_float(py_value *v, const char *text, size_t n, buf *tmp, mo_error *err)
+{
+    long exp10 = 0, given = 0;
+    bool after = false, is_negative = false;
+    size_t i = 0;
+
+    buf_clear(tmp);
+    for (; i < n && text[i] != 'e' && text[i] != 'E'; i++) {
+        if (text[i] == '.') {
+            after = true;
+            continue;
+        }
+        buf_put(tmp, text + i, 1);
+        if (after) exp10--;
+    }
+    for (i++; i < n; i++) {
+        if (text[i] == '-') is_negative = true;
+        if (text[i] >= '0' && text[i] <= '9' && given < 100000000) given = given * 10 + (text[i] - '0');
+    }
+    buf_printf(tmp, "e%ld", exp10 + (is_negative ? -given : given));
+    return tmp->failed ? nomem(err) : set_float(v, strtod(tmp->data, NULL), err);
+}
+
 static mo_status parse_value(json_scan *j, py_value *v, int depth, buf *tmp, mo_error *err)
 {
     const char *text;
@@ -202,25 +227,7 @@ static mo_status parse_value(json_scan *j, py_value *v, int depth, buf *tmp, mo_
     if ((st = json_take_number(j, &text, &n, &is_int, err)) != MO_OK) return st;
     if (is_int && n == 2 && !memcmp(text, "-0", 2)) return set_text(v, PY_NUMBER, "0", 1, err);
     if (is_int) return set_text(v, PY_NUMBER, text, n, err);
-    /* strtod reads this locale's point, so a number with a fraction goes in as digits and an exponent */
-    buf_clear(tmp);
-    long exp10 = 0;
-    size_t i = 0;
-    bool after = false;
-    for (; i < n && text[i] != 'e' && text[i] != 'E'; i++) {
-        if (text[i] == '.') {
-            after = true;
-            continue;
-        }
-        buf_put(tmp, text + i, 1);
-        if (after) exp10--;
-    }
-    if (i < n) {
-        long e = strtol(text + i + 1, NULL, 10);
-        exp10 += e > 100000000 ? 100000000 : e < -100000000 ? -100000000 : e;
-    }
-    buf_printf(tmp, "e%ld", exp10);
-    return tmp->failed ? nomem(err) : set_float(v, strtod(tmp->data, NULL), err);
+    return parse_float(v, text, n, tmp, err);
 }
 
 mo_status py_parse(py_value **out, const char *text, size_t n, mo_error *err)

@@ -77,7 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     if (n_message && prompt_build(&p, t, &o, m, n_message, &err) == MO_OK) {
         for (size_t i = 0; i + 1 < p.image_bounds.len; i += 2)
             if (p.image_bounds.data[i + 1] - p.image_bounds.data[i] != 3 || p.image_bounds.data[i + 1] >= (int32_t)p.ids.len) abort();
-        if (memchr(p.text.data, 0xff, p.text.len)) abort();
+        if (p.text.len && memchr(p.text.data, 0xff, p.text.len)) abort();
         prompt_free(&p);
     }
     py_free(v);

@@ -33,6 +33,7 @@ TEST(json_like_python)
               "[1.0, 1e-07, 100000.0, 1e+16, 1000000000000000.0, 0.0001, 1e-05, 123456.789, Infinity, -Infinity, 5e-324, 0.1, 1.7976931348623157e+308, 0.0, 1e+20]");
     CHECK_STR(reprinted("\"\\u0000\\u001f\\n\\t\\r\\b\\f\\\"\\\\\\/\\u007f\\u4f60\\ud83d\\ude00\""), "\"\\u0000\\u001f\\n\\t\\r\\b\\f\\\"\\\\/\x7f\xe4\xbd\xa0\xf0\x9f\x98\x80\"");
     CHECK_STR(reprinted("{\"a\":1,\"b\":2,\"a\":3,\"c\":4,\"b\":5}"), "{\"a\": 3, \"b\": 5, \"c\": 4}");
+    CHECK_STR(reprinted("[0.5e99999999999999999999, 5e-99999999999999999999, 2.5E+3]"), "[Infinity, 0.0, 2500.0]");
     CHECK_STR(reprinted("[]"), "[]");
     CHECK_STR(reprinted("\"\""), "\"\"");
 }
@@ -48,6 +49,12 @@ TEST(json_refused)
         if (py_parse(&v, bad[i], strlen(bad[i]), &err) != MO_E_FORMAT) TEST_FAIL("taken: %s", bad[i]);
         CHECK(!v);
     }
+    char *cut = malloc(3); /* of exactly this size: nothing may be read past a number at the end */
+    memcpy(cut, "1e5", 3);
+    CHECK_OK(py_parse(&v, cut, 3, &err));
+    CHECK_STR(v->text, "100000.0");
+    py_free(v);
+    free(cut);
     memset(deep, '[', sizeof deep);
     CHECK(py_parse(&v, deep, sizeof deep, &err) == MO_E_LIMIT);
 }
