@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Time the model's parts on this machine with the demo's small model, or with a checkpoint: bench.sh [MODEL_DIR]
-# Small sizes say little about a real model; they show that the benchmark runs and what it prints.
+# Speed on this machine: the kernels beside the machine's limits, the encoders at full size with made-up weights, and a
+# whole model. Quiet the machine first: figures move with whatever else runs.
+#
+#   bench.sh [MODEL_DIR]     without it the demo's small model, which shows the output but says little about a real one
 set -euo pipefail
 cd "$(dirname "$0")/.."
 BUILD=${BUILD:-build}
@@ -10,4 +12,9 @@ if [ "$model" = "$BUILD/demo-model" ] && [ ! -f "$model/config.json" ]; then
     rm -rf "$model"
     "$BUILD/minicpmo" synth --config data/demo.json --seed 1 -o "$model"
 fi
+echo "== kernels"
+"$BUILD/bench/bench_kernels"
+echo "== encoders"
+"$BUILD/bench/bench_encoders"
+echo "== $model"
 "$BUILD/minicpmo" bench "$model"
