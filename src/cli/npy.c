@@ -11,7 +11,7 @@
 #include "core/alloc.h"
 #include "core/file.h"
 
-#define NPY_MAGIC "\x93NUMPY"
+#define NPY_MAGIC    "\x93NUMPY"
 #define NPY_FILE_MAX ((size_t)1 << 32)
 
 static size_t dtype_size(const char *dtype)
@@ -48,7 +48,8 @@ mo_status npy_write(const char *path, const char *dtype, int n_dim, const int64_
     if (!size || n_dim < 0 || n_dim > NPY_DIM_MAX || !element_count(&n, n_dim, dim) || !mo_size_mul(n, size, &n_text))
         return mo_fail(err, MO_E_ARG, "%s: cannot write %d dimensions of type %s", path, n_dim, dtype);
     format_shape(shape, sizeof shape, n_dim, dim);
-    n_text = (size_t)snprintf(text, sizeof text, "{'descr': '%s%s', 'fortran_order': False, 'shape': %s, }", size == 1 ? "|" : "<", dtype, shape);
+    n_text = (size_t)snprintf(text, sizeof text, "{'descr': '%s%s', 'fortran_order': False, 'shape': %s, }", size == 1 ? "|" : "<", dtype,
+                              shape);
     while ((10 + n_text + 1) % 64) text[n_text++] = ' ';
     text[n_text++] = '\n';
     head[8] = (uint8_t)(n_text & 255);
@@ -73,7 +74,8 @@ static bool parse_shape(npy_array *a, const char *text)
 
         if (end == p || v < 0 || a->n_dim == NPY_DIM_MAX) return false;
         a->dim[a->n_dim++] = v;
-        for (p = end; *p == ',' || *p == ' '; p++) {}
+        for (p = end; *p == ',' || *p == ' '; p++) {
+        }
     }
     return element_count(&a->n, a->n_dim, a->dim);
 }
@@ -99,7 +101,7 @@ mo_status npy_read(npy_array *out, const char *path, mo_error *err)
     memset(out, 0, sizeof *out);
     if ((st = file_read(&file, &n_file, path, NPY_FILE_MAX, err)) != MO_OK) return st;
     p = (const uint8_t *)file;
-    if (n_file < 12 || memcmp(p, NPY_MAGIC, 6) || p[6] < 1 || p[6] > 3) goto broken;
+    if (n_file < 12 || memcmp(p, NPY_MAGIC, 6) != 0 || p[6] < 1 || p[6] > 3) goto broken;
     at = p[6] == 1 ? 10 : 12;
     n_text = p[8] | (size_t)p[9] << 8 | (p[6] == 1 ? 0 : (size_t)p[10] << 16 | (size_t)p[11] << 24);
     if (n_text > n_file - at) goto broken;

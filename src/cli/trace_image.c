@@ -35,7 +35,8 @@ static mo_status stage_resize(const trace_ctx *ctx, const json_t *input, trace_o
     mo_status st = trace_image_load(&im, ctx, json_object_get(input, "image"), err);
 
     if (st == MO_OK)
-        st = image_resize(&to, &im, (int32_t)json_integer_value(json_array_get(size, 0)), (int32_t)json_integer_value(json_array_get(size, 1)), err);
+        st = image_resize(&to, &im, (int32_t)json_integer_value(json_array_get(size, 0)),
+                          (int32_t)json_integer_value(json_array_get(size, 1)), err);
     if (st == MO_OK) st = put_image(out, "rgb", &to, err);
     image_free(&im);
     image_free(&to);
@@ -50,12 +51,11 @@ static mo_status stage_grid(const trace_ctx *ctx, const json_t *input, trace_out
     size_t i;
 
     (void)ctx;
-    json_array_foreach(sizes, i, size)
-    {
+    json_array_foreach(sizes, i, size) {
         slice_plan p;
 
-        image_plan_slices(&p, (int32_t)json_integer_value(json_array_get(size, 0)), (int32_t)json_integer_value(json_array_get(size, 1)), max,
-                          SCALE_RESOLUTION, PATCH);
+        image_plan_slices(&p, (int32_t)json_integer_value(json_array_get(size, 0)), (int32_t)json_integer_value(json_array_get(size, 1)),
+                          max, SCALE_RESOLUTION, PATCH);
         json_array_append_new(grids, json_pack("[i, i, i, i, i, i]", p.cols, p.rows, p.overview_w, p.overview_h, p.refined_w, p.refined_h));
     }
     return trace_put_json(out, "grids", grids, err);

@@ -10,7 +10,8 @@
 #include "core/file.h"
 #include "core/synth.h"
 
-mo_status trace_put_array(trace_out *o, const char *output, const char *dtype, int n_dim, const int64_t *dim, const void *data, mo_error *err)
+mo_status trace_put_array(trace_out *o, const char *output, const char *dtype, int n_dim, const int64_t *dim, const void *data,
+                          mo_error *err)
 {
     buf path = { 0 };
     mo_status st;
@@ -66,14 +67,19 @@ static mo_status load_stack(image *out, const trace_ctx *ctx, const json_t *list
 {
     const size_t n = json_array_size(list);
     image *part = mo_calloc(n, sizeof *part);
-    const image **in = mo_calloc(n, sizeof *in);
-    mo_status st = part && in ? MO_OK : mo_fail(err, MO_E_NOMEM, "no memory for pictures");
+    const image **in = mo_calloc(n, sizeof(const image *));
+    mo_status st = MO_OK;
 
+    if (!part || !in) {
+        mo_fail(err, st = MO_E_NOMEM, "no memory for pictures");
+        goto done;
+    }
     for (size_t i = 0; st == MO_OK && i < n; i++) {
         in[i] = &part[i];
         st = trace_image_load(&part[i], ctx, json_array_get(list, i), err);
     }
     if (st == MO_OK) st = image_stack(out, in, (int)n, err);
+done:
     for (size_t i = 0; part && i < n; i++) image_free(&part[i]);
     mo_free(part);
     mo_free(in);
@@ -104,7 +110,8 @@ mo_status trace_synth_array(float **out, size_t *n, const json_t *spec, mo_error
     for (size_t i = 0; i < json_array_size(shape); i++) {
         const json_int_t d = json_integer_value(json_array_get(shape, i));
 
-        if (d < 0 || !mo_size_mul(*n, (size_t)d, n)) return mo_fail(err, MO_E_FORMAT, "array %s: a dimension is negative or too large", name);
+        if (d < 0 || !mo_size_mul(*n, (size_t)d, n))
+            return mo_fail(err, MO_E_FORMAT, "array %s: a dimension is negative or too large", name);
     }
     if (!(*out = mo_calloc(*n, sizeof **out))) return mo_fail(err, MO_E_NOMEM, "no memory for array %s", name);
     key = synth_key(name, 0);

@@ -52,7 +52,8 @@ mo_status image_new(image *out, int64_t w, int64_t h, mo_error *err)
     memset(out, 0, sizeof *out);
     if (w < 1 || h < 1) return mo_fail(err, MO_E_ARG, "picture of %lld x %lld pixels asked for", (long long)w, (long long)h);
     if (w > IMAGE_MAX_PIXELS || h > IMAGE_MAX_PIXELS / w)
-        return mo_fail(err, MO_E_LIMIT, "picture of %lld x %lld pixels asked for: at most %d are allowed", (long long)w, (long long)h, IMAGE_MAX_PIXELS);
+        return mo_fail(err, MO_E_LIMIT, "picture of %lld x %lld pixels asked for: at most %d are allowed", (long long)w, (long long)h,
+                       IMAGE_MAX_PIXELS);
     if (!(out->rgb = mo_calloc((size_t)w * (size_t)h, 3)))
         return mo_fail(err, MO_E_NOMEM, "no memory for a picture of %lld x %lld pixels", (long long)w, (long long)h);
     out->w = (int32_t)w;

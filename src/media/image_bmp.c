@@ -30,10 +30,7 @@ static uint32_t u32(const uint8_t *p) { return u16(p) | u16(p + 2) << 16; }
 
 static mo_status bmp_truncated(mo_error *err) { return mo_fail(err, MO_E_FORMAT, "BMP: the file is truncated"); }
 
-static bool bmp_header_known(uint32_t n)
-{
-    return n == 12 || n == 40 || n == 52 || n == 56 || n == 64 || n == 108 || n == 124;
-}
+static bool bmp_header_known(uint32_t n) { return n == 12 || n == 40 || n == 52 || n == 56 || n == 64 || n == 108 || n == 124; }
 
 /* The masks are part of the later headers and follow the 40-byte one. */
 static mo_status bmp_masks(bmp *b, uint32_t n_header, mo_error *err)
@@ -112,7 +109,7 @@ static bool bmp_layout32(const bmp *b, int at[3])
 {
     static const struct {
         uint32_t mask[4];
-        int8_t at[3];
+        uint8_t at[3];
     } known[] = {
         { { 0xFF0000, 0xFF00, 0xFF, 0 }, { 2, 1, 0 } },          { { 0xFF000000, 0xFF0000, 0xFF00, 0 }, { 3, 2, 1 } },
         { { 0xFF000000, 0xFF00, 0xFF, 0 }, { 3, 1, 0 } },        { { 0xFF000000, 0xFF0000, 0xFF00, 0xFF }, { 3, 2, 1 } },
@@ -121,7 +118,7 @@ static bool bmp_layout32(const bmp *b, int at[3])
     };
 
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        if (memcmp(known[i].mask, b->mask, sizeof b->mask)) continue;
+        if (memcmp(known[i].mask, b->mask, sizeof b->mask) != 0) continue;
         for (int c = 0; c < 3; c++) at[c] = known[i].at[c];
         return true;
     }
@@ -181,10 +178,10 @@ static mo_status bmp_raw(bmp *b, image *out, mo_error *err)
 
     if (b->bits == 16 && !(n_green = bmp_green16(b))) goto masks;
     if (b->bits == 32 && !bmp_layout32(b, at)) goto masks;
-    if (b->bits == 24 && b->compression == BMP_BITFIELDS && (b->mask[0] != 0xFF0000 || b->mask[1] != 0xFF00 || b->mask[2] != 0xFF)) goto masks;
+    if (b->bits == 24 && b->compression == BMP_BITFIELDS && (b->mask[0] != 0xFF0000 || b->mask[1] != 0xFF00 || b->mask[2] != 0xFF))
+        goto masks;
     /* the last row's padding may be missing */
-    if ((b->n - b->pixels_at) / stride + 1 < (uint64_t)b->h || b->n - b->pixels_at < (size_t)(b->h - 1) * stride + used)
-        return bmp_truncated(err);
+    if (b->n - b->pixels_at < (size_t)(b->h - 1) * stride + used) return bmp_truncated(err); /* both sides are limited: no overflow */
     for (int64_t y = 0; y < b->h; y++) {
         const uint8_t *src = b->data + b->pixels_at + (size_t)y * stride;
         uint8_t *dst = bmp_row(b, out, y);
@@ -195,7 +192,8 @@ static mo_status bmp_raw(bmp *b, image *out, mo_error *err)
     }
     return MO_OK;
 masks:
-    return mo_fail(err, MO_E_UNSUPPORTED, "BMP: colour masks %08x %08x %08x with %u bits a pixel", b->mask[0], b->mask[1], b->mask[2], b->bits);
+    return mo_fail(err, MO_E_UNSUPPORTED, "BMP: colour masks %08x %08x %08x with %u bits a pixel", b->mask[0], b->mask[1], b->mask[2],
+                   b->bits);
 }
 
 /* The drawing position of run-length data; what falls outside a row is dropped. */

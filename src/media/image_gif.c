@@ -15,6 +15,8 @@
 
 enum { LZW_BITS_MAX = 12, LZW_TABLE = 1 << LZW_BITS_MAX };
 
+#define GIF_PIXELS_PER_BYTE LZW_TABLE /* no code (more than a byte each, once strings are long) draws more */
+
 typedef struct gif_reader {
     const uint8_t *p, *end;
 } gif_reader;
@@ -154,7 +156,7 @@ static int lzw_code(lzw_bits *b, int n_bit)
 
 static void cursor_next_row(gif_cursor *c)
 {
-    static const int8_t start[4] = { 0, 4, 2, 1 }, step[4] = { 8, 8, 4, 2 };
+    static const uint8_t start[4] = { 0, 4, 2, 1 }, step[4] = { 8, 8, 4, 2 };
 
     c->x = 0;
     c->y += c->f->is_interlaced ? step[c->pass] : 1;
@@ -244,6 +246,10 @@ mo_status image_decode_gif(image *out, const image_source *src, mo_error *err)
     }
     if ((st = gif_header(f, &r, err)) != MO_OK) goto done;
     if ((st = gif_find_frame(f, &r, err)) != MO_OK) goto done;
+    if ((int64_t)f->canvas_w * f->canvas_h <= src->n_pixel_max && !image_claim_possible(src, f->w, f->h, GIF_PIXELS_PER_BYTE)) {
+        st = gif_truncated(err);
+        goto done;
+    }
     if ((st = image_alloc(out, f->canvas_w, f->canvas_h, src->n_pixel_max, err)) != MO_OK) goto done;
 
     /* The indices lie in the last third of the RGB buffer: looking them up from the front never overtakes them. */

@@ -16,8 +16,8 @@
 
 enum { PNG_GREY = 0, PNG_RGB = 2, PNG_PALETTE = 3, PNG_GREY_ALPHA = 4, PNG_RGB_ALPHA = 6 };
 
-#define PNG_CHUNK_MAX ((size_t)16 << 20) /* colour profiles and texts, which we do not use */
-#define PNG_DEFLATE_MAX 1032             /* bytes out for a byte in, at best */
+#define PNG_CHUNK_MAX   ((size_t)16 << 20) /* colour profiles and texts, which we do not use */
+#define PNG_DEFLATE_MAX 1032               /* bytes out for a byte in, at best */
 
 typedef struct png_job {
     spng_ctx *ctx;
@@ -125,8 +125,7 @@ static mo_status png_buffers(png_job *p, image *out, const image_source *src, mo
     const int bits = n_channel[p->ihdr.color_type] * p->ihdr.bit_depth;
     mo_status st;
 
-    if (w * h <= src->n_pixel_max && !image_claim_possible(src, (w * bits + 7) / 8, h, PNG_DEFLATE_MAX))
-        return png_fail(err, SPNG_IO_EOF);
+    if (w * h <= src->n_pixel_max && !image_claim_possible(src, (w * bits + 7) / 8, h, PNG_DEFLATE_MAX)) return png_fail(err, SPNG_IO_EOF);
     if ((st = image_alloc(out, w, h, src->n_pixel_max, err)) != MO_OK) return st;
     p->row_bytes = ((size_t)w * (size_t)bits + 7) / 8;
     p->raw = mo_calloc(p->ihdr.interlace_method ? (size_t)h : 1, p->row_bytes);

@@ -144,7 +144,8 @@ static mo_status horizontal(image *out, const image *in, const weights *w, mo_er
 }
 
 /* n <= N_COLUMN bytes of one output row; called with the constant N_COLUMN but for the last strip. */
-static inline void sum_columns(uint8_t *restrict out, const uint8_t *restrict px, size_t stride, const int32_t *restrict k, int32_t n_tap, int n)
+static inline void sum_columns(uint8_t *restrict out, const uint8_t *restrict px, size_t stride, const int32_t *restrict k, int32_t n_tap,
+                               int n)
 {
     int32_t acc[N_COLUMN];
 
@@ -175,6 +176,7 @@ static mo_status pass(image *out, const image *in, int32_t w, int32_t h, mo_erro
     mo_status st;
 
     memset(out, 0, sizeof *out);
+    if (!in->rgb) return mo_fail(err, MO_E_ARG, "no picture to resize");
     if (!(is_horizontal ? weights_make(&k, in->w, w) : weights_make(&k, in->h, h)))
         return mo_fail(err, MO_E_NOMEM, "no memory to resize a picture");
     if ((st = image_new(out, w, h, err)) != MO_OK) goto done;
@@ -192,8 +194,7 @@ mo_status image_resize(image *out, const image *in, int32_t w, int32_t h, mo_err
     mo_status st;
 
     memset(out, 0, sizeof *out);
-    if (!in->rgb) return mo_fail(err, MO_E_ARG, "no picture to resize");
-    if (w == in->w && h == in->h) {
+    if (in->rgb && w == in->w && h == in->h) {
         if ((st = image_new(out, w, h, err)) == MO_OK) memcpy(out->rgb, in->rgb, (size_t)w * (size_t)h * 3);
         return st;
     }

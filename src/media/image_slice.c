@@ -45,14 +45,15 @@ static void choose_grid(slice_plan *out, int32_t w, int32_t h, int32_t max_slice
     out->cols = out->rows = 1;
     for (int32_t n = multiple - 1; n <= multiple + 1 && n <= max_slice_nums; n++) {
         for (int32_t m = 1; n > 1 && m <= n; m++) {
+            const int32_t rows = n / m;
             double e;
 
-            if (n % m) continue;
-            e = fabs(log_ratio - log((double)m / (n / m)));
+            if (m * rows != n) continue;
+            e = fabs(log_ratio - log((double)m / rows));
             if (e >= best) continue;
             best = e;
             out->cols = m;
-            out->rows = n / m;
+            out->rows = rows;
         }
     }
 }
@@ -77,7 +78,8 @@ void image_plan_slices(slice_plan *out, int32_t w, int32_t h, int32_t max_slice_
 static void paste(image *dst, const image *src, int32_t x, int32_t y)
 {
     for (int32_t i = 0; i < src->h; i++)
-        memcpy(dst->rgb + ((size_t)(y + i) * (size_t)dst->w + (size_t)x) * 3, src->rgb + (size_t)i * (size_t)src->w * 3, (size_t)src->w * 3);
+        memcpy(dst->rgb + ((size_t)(y + i) * (size_t)dst->w + (size_t)x) * 3, src->rgb + (size_t)i * (size_t)src->w * 3,
+               (size_t)src->w * 3);
 }
 
 static mo_status crop(image *out, const image *in, int32_t x, int32_t y, int32_t w, int32_t h, mo_error *err)
@@ -200,12 +202,14 @@ mo_status image_stack(image *out, const image *const *in, int n, mo_error *err)
     memset(out, 0, sizeof *out);
     if (n < 1) return mo_fail(err, MO_E_ARG, "no pictures to join");
     for (int i = 0; i < n; i++) {
-        if (!in[i] || !in[i]->rgb || in[i]->w < 1 || in[i]->h < 1) return mo_fail(err, MO_E_ARG, "picture %d of %d to join is missing", i + 1, n);
+        if (!in[i] || !in[i]->rgb || in[i]->w < 1 || in[i]->h < 1)
+            return mo_fail(err, MO_E_ARG, "picture %d of %d to join is missing", i + 1, n);
         if (in[i]->w > cell_w) cell_w = in[i]->w;
         if (in[i]->h > cell_h) cell_h = in[i]->h;
     }
     stack_layout(&cols, &rows, in, n, cell_w, cell_h);
-    st = image_new(out, (int64_t)cols * cell_w + (cols - 1) * (int64_t)STACK_GAP, (int64_t)rows * cell_h + (rows - 1) * (int64_t)STACK_GAP, err);
+    st = image_new(out, (int64_t)cols * cell_w + (cols - 1) * (int64_t)STACK_GAP, (int64_t)rows * cell_h + (rows - 1) * (int64_t)STACK_GAP,
+                   err);
     for (int i = 0; st == MO_OK && i < n; i++)
         st = stack_cell(out, in[i], i % cols * (cell_w + STACK_GAP), i / cols * (cell_h + STACK_GAP), cell_w, cell_h, err);
     if (st != MO_OK) image_free(out);

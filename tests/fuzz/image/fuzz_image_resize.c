@@ -16,7 +16,7 @@ static int32_t side(const uint8_t *p, int32_t other) /* long or short, never bot
 {
     const int32_t v = p[0] | p[1] << 8;
 
-    return 1 + v % (other > 60 ? 8 : 1000);
+    return 1 + v % (other > 40 ? 8 : 400);
 }
 
 static void check_slices(const image *im, int32_t max)

@@ -50,7 +50,7 @@ TEST(decode_as_pil)
 
         CHECK_OK(image_decode(&im, p->data, p->n, &err));
         sha256_hex(hex, im.rgb, (size_t)im.w * (size_t)im.h * 3);
-        if (im.w != p->w || im.h != p->h || strcmp(hex, p->sha)) TEST_FAIL("%s: %d x %d, sha256 %s", p->name, im.w, im.h, hex);
+        if (im.w != p->w || im.h != p->h || strcmp(hex, p->sha) != 0) TEST_FAIL("%s: %d x %d, sha256 %s", p->name, im.w, im.h, hex);
         image_free(&im);
     }
 }
@@ -120,7 +120,7 @@ TEST(decode_lies)
     CHECK_INT(claim(bmp, sizeof bmp - 1, 200), MO_E_LIMIT);
     CHECK(claim(png, sizeof png - 1, 200) < 0); /* the check sum is wrong too */
     memcpy(small_claim, jpeg, sizeof jpeg);
-    memcpy(small_claim + 76, "\x27\x10\x27\x10", 4); /* 10000 x 10000: allowed, but not in 200 bytes */
+    memcpy(small_claim + 76, (const uint8_t[]){ 0x27, 0x10, 0x27, 0x10 }, 4); /* 10000 x 10000: allowed, but not in 200 bytes */
     CHECK_INT(claim(small_claim, sizeof jpeg - 1, 200), MO_E_FORMAT);
     CHECK_STR(err.message, "JPEG: the file is truncated");
     CHECK_INT(claim("hello", 5, 5), MO_E_UNSUPPORTED);
@@ -162,9 +162,9 @@ TEST(resize_vectors)
         int32_t w, h, to_w, to_h;
         const char *sha;
     } v[] = {
-        { 640, 480, 518, 392, "c38559634ff6276e" },  { 640, 480, 728, 546, "03277ffd0733d2c3" },
-        { 100, 100, 448, 448, "6daa2e722eed68f9" },  { 1920, 1080, 602, 336, "080c6bf7350b8aef" },
-        { 449, 448, 644, 630, "26fa03f327596564" },  { 1000, 30, 448, 448, "1a5a27eca14639b9" },
+        { 640, 480, 518, 392, "c38559634ff6276e" }, { 640, 480, 728, 546, "03277ffd0733d2c3" },
+        { 100, 100, 448, 448, "6daa2e722eed68f9" }, { 1920, 1080, 602, 336, "080c6bf7350b8aef" },
+        { 449, 448, 644, 630, "26fa03f327596564" }, { 1000, 30, 448, 448, "1a5a27eca14639b9" },
     };
 
     for (size_t i = 0; i < sizeof v / sizeof *v; i++) {
@@ -197,7 +197,8 @@ static uint8_t plain_sample(const uint8_t *line, int32_t n_in, size_t step, int3
         k[j] = x < 1 ? ((a + 2) * x - (a + 3)) * x * x + 1 : x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
         sum += k[j];
     }
-    for (int j = 0; j < to - from; j++) acc += line[(size_t)(from + j) * step] * (int32_t)(k[j] / sum * (1 << 22) + (k[j] / sum < 0 ? -0.5 : 0.5));
+    for (int j = 0; j < to - from; j++)
+        acc += line[(size_t)(from + j) * step] * (int32_t)(k[j] / sum * (1 << 22) + (k[j] / sum < 0 ? -0.5 : 0.5));
     acc >>= 22;
     return (uint8_t)(acc < 0 ? 0 : acc > 255 ? 255 : acc);
 }
@@ -206,12 +207,15 @@ static void plain_resize(image *out, const image *in, int32_t w, int32_t h)
 {
     image mid;
 
+    memset(out, 0, sizeof *out);
     if (image_new(&mid, w, in->h, &err) != MO_OK || image_new(out, w, h, &err) != MO_OK) return;
     for (int32_t y = 0; y < in->h; y++)
         for (int32_t x = 0; x < 3 * w; x++)
-            mid.rgb[(size_t)y * 3 * (size_t)w + (size_t)x] = plain_sample(in->rgb + (size_t)y * 3 * (size_t)in->w + x % 3, in->w, 3, w, x / 3);
+            mid.rgb[(size_t)y * 3 * (size_t)w + (size_t)x] =
+                plain_sample(in->rgb + (size_t)y * 3 * (size_t)in->w + x % 3, in->w, 3, w, x / 3);
     for (int32_t y = 0; y < h; y++)
-        for (int32_t x = 0; x < 3 * w; x++) out->rgb[(size_t)y * 3 * (size_t)w + (size_t)x] = plain_sample(mid.rgb + x, in->h, 3 * (size_t)w, h, y);
+        for (int32_t x = 0; x < 3 * w; x++)
+            out->rgb[(size_t)y * 3 * (size_t)w + (size_t)x] = plain_sample(mid.rgb + x, in->h, 3 * (size_t)w, h, y);
     image_free(&mid);
 }
 
@@ -258,13 +262,17 @@ TEST(resize_refuses)
 /* Vision spec 2.4. */
 TEST(plan_table)
 {
-    static const int32_t t[][9] = { /* w, h, max, overview, grid, refined */
-        { 448, 448, 9, 448, 448, 0, 0, 0, 0 },       { 1, 1, 9, 448, 448, 0, 0, 0, 0 },           { 449, 448, 9, 448, 448, 2, 1, 644, 630 },
-        { 640, 480, 9, 518, 392, 2, 1, 728, 546 },   { 672, 448, 9, 546, 364, 2, 1, 784, 518 },   { 896, 448, 9, 630, 322, 2, 1, 896, 448 },
-        { 800, 600, 9, 518, 392, 2, 2, 1036, 784 },  { 1280, 720, 9, 602, 336, 3, 2, 1470, 812 }, { 1920, 1080, 9, 602, 336, 4, 2, 1680, 952 },
-        { 1080, 1920, 9, 336, 602, 2, 4, 952, 1680 }, { 4000, 3000, 9, 518, 392, 3, 3, 1554, 1176 }, { 3000, 500, 9, 1092, 182, 7, 1, 2940, 476 },
-        { 331, 1003, 9, 252, 784, 1, 3, 448, 1344 }, { 50, 2000, 9, 70, 2828, 0, 0, 0, 0 },       { 1920, 1080, 2, 602, 336, 2, 1, 840, 476 },
-        { 1920, 1080, 1, 602, 336, 0, 0, 0, 0 },     { 1920, 1080, 0, 602, 336, 0, 0, 0, 0 },
+    static const int32_t t[][9] = {
+        /* w, h, max, overview, grid, refined */
+        { 448, 448, 9, 448, 448, 0, 0, 0, 0 },         { 1, 1, 9, 448, 448, 0, 0, 0, 0 },
+        { 449, 448, 9, 448, 448, 2, 1, 644, 630 },     { 640, 480, 9, 518, 392, 2, 1, 728, 546 },
+        { 672, 448, 9, 546, 364, 2, 1, 784, 518 },     { 896, 448, 9, 630, 322, 2, 1, 896, 448 },
+        { 800, 600, 9, 518, 392, 2, 2, 1036, 784 },    { 1280, 720, 9, 602, 336, 3, 2, 1470, 812 },
+        { 1920, 1080, 9, 602, 336, 4, 2, 1680, 952 },  { 1080, 1920, 9, 336, 602, 2, 4, 952, 1680 },
+        { 4000, 3000, 9, 518, 392, 3, 3, 1554, 1176 }, { 3000, 500, 9, 1092, 182, 7, 1, 2940, 476 },
+        { 331, 1003, 9, 252, 784, 1, 3, 448, 1344 },   { 50, 2000, 9, 70, 2828, 0, 0, 0, 0 },
+        { 1920, 1080, 2, 602, 336, 2, 1, 840, 476 },   { 1920, 1080, 1, 602, 336, 0, 0, 0, 0 },
+        { 1920, 1080, 0, 602, 336, 0, 0, 0, 0 },
     };
 
     for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
@@ -273,8 +281,9 @@ TEST(plan_table)
 
         image_plan_slices(&p, t[i][0], t[i][1], t[i][2], 448, 14);
         memcpy(got, (int32_t[]){ p.overview_w, p.overview_h, p.cols, p.rows, p.refined_w, p.refined_h }, sizeof got);
-        if (memcmp(got, t[i] + 3, sizeof got))
-            TEST_FAIL("%d x %d max %d: %d x %d, grid %d x %d of %d x %d", t[i][0], t[i][1], t[i][2], got[0], got[1], got[2], got[3], got[4], got[5]);
+        if (memcmp(got, t[i] + 3, sizeof got) != 0)
+            TEST_FAIL("%d x %d max %d: %d x %d, grid %d x %d of %d x %d", t[i][0], t[i][1], t[i][2], got[0], got[1], got[2], got[3], got[4],
+                      got[5]);
     }
 }
 
@@ -296,8 +305,8 @@ TEST(slices)
         for (int32_t c = 0; c < s.cols; c++) {
             const image *t = &s.tile[1 + y / s.tile[1].h * s.cols + c];
 
-            CHECK(!memcmp(t->rgb + (size_t)(y % t->h) * (size_t)t->w * 3, refined.rgb + ((size_t)y * (size_t)refined.w + (size_t)(c * t->w)) * 3,
-                          (size_t)t->w * 3));
+            CHECK(!memcmp(t->rgb + (size_t)(y % t->h) * (size_t)t->w * 3,
+                          refined.rgb + ((size_t)y * (size_t)refined.w + (size_t)(c * t->w)) * 3, (size_t)t->w * 3));
         }
     image_free(&refined);
     image_slices_free(&s);

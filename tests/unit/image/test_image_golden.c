@@ -44,8 +44,9 @@ static bool same_rows(run *r, const npy_array *a, const json_t *want)
         return false;
     }
     row_bytes = (size_t)a->dim[1] * 4;
-    json_array_foreach(rows, i, row) same &= !memcmp((const char *)ref.data + i * row_bytes,
-                                                     (const char *)a->data + (size_t)json_integer_value(row) * row_bytes, row_bytes);
+    json_array_foreach(rows, i, row)
+        same &=
+            !memcmp((const char *)ref.data + i * row_bytes, (const char *)a->data + (size_t)json_integer_value(row) * row_bytes, row_bytes);
     if (!same) snprintf(r->why, sizeof r->why, "rows differ");
     npy_free(&ref);
     return same;
@@ -83,8 +84,7 @@ static void remove_outputs(const run *r, json_t *expect)
     json_t *want;
     char path[1024];
 
-    json_object_foreach(expect, name, want)
-    {
+    json_object_foreach(expect, name, want) {
         snprintf(path, sizeof path, "%s/%s.%s.npy", r->dir, r->case_name, name);
         unlink(path);
     }
@@ -106,8 +106,7 @@ static bool one_case(run *r, const json_t *c)
         printf("  %s: %s\n", r->case_name, err.message);
         same = false;
     }
-    json_object_foreach(expect, name, want)
-    {
+    json_object_foreach(expect, name, want) {
         if (!same || !strcmp(name, "text") || !strcmp(name, "ids")) continue; /* the tokenizer's part */
         if (!(same = same_output(r, name, want))) printf("  %s.%s: %s\n", r->case_name, name, r->why);
     }
@@ -139,8 +138,7 @@ TEST(golden)
     CHECK(mkdtemp(r.dir));
     cases = json_load_file(path, 0, &jerr);
     CHECK(cases);
-    json_array_foreach(cases, i, c)
-    {
+    json_array_foreach(cases, i, c) {
         if (!trace_image_has_stage(json_string_value(json_object_get(c, "stage")))) continue;
         n++;
         n_bad += !one_case(&r, c);
