@@ -1,4 +1,5 @@
 /* Conversations from bytes: every template, contents and roles of all shapes, tools and calls as JSON, media anywhere. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,11 +10,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static tokenizer *open_standin(void)
 {
-    char dir[] = "/tmp/minicpmo-fuzz-XXXXXX";
+    static const char *const names[] = { "vocab.json", "merges.txt", "tokenizer_config.json", "added_tokens.json" };
+    char dir[] = "/tmp/minicpmo-fuzz-XXXXXX", path[128];
     tokenizer *t;
     mo_error err;
 
     if (!mkdtemp(dir) || tokenizer_write_standin(dir, 151748, &err) != MO_OK || tokenizer_open_hf(&t, dir, &err) != MO_OK) abort();
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+        unlink(path);
+    }
+    rmdir(dir);
     return t;
 }
 

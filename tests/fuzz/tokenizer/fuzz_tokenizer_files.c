@@ -18,6 +18,19 @@ static size_t n_vocab;
 
 static void path_of(char *out, size_t n, const char *name) { snprintf(out, n, "%s/%s", dir, name); }
 
+static const char *const names[] = { "vocab.json", "merges.txt", "tokenizer_config.json", "added_tokens.json", "special_tokens_map.json", "tokenizer.json" };
+
+static void cleanup(void)
+{
+    char path[128];
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        path_of(path, sizeof path, names[i]);
+        unlink(path);
+    }
+    rmdir(dir);
+}
+
 static void setup(void)
 {
     char path[128];
@@ -25,6 +38,7 @@ static void setup(void)
 
     snprintf(dir, sizeof dir, "/tmp/minicpmo-fuzz-XXXXXX");
     if (!mkdtemp(dir) || tokenizer_write_standin(dir, 256, &err) != MO_OK) abort();
+    atexit(cleanup);
     path_of(path, sizeof path, "vocab.json");
     if (file_read(&vocab, &n_vocab, path, 1 << 20, &err) != MO_OK) abort();
     n_vocab = (size_t)(strrchr(vocab, '}') - vocab);
@@ -32,7 +46,6 @@ static void setup(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-    static const char *const names[] = { "vocab.json", "merges.txt", "tokenizer_config.json", "added_tokens.json", "special_tokens_map.json", "tokenizer.json" };
     char path[128];
     tokenizer *t;
     mo_error err = { 0 };

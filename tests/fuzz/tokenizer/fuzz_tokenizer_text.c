@@ -1,5 +1,6 @@
 /* Any bytes through a stand-in tokenizer and back: decoding gives the NFC form of the text with bad bytes replaced, in one
  * piece or streamed, and with added tokens taken literally too. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,11 +12,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static tokenizer *open_standin(void)
 {
-    char dir[] = "/tmp/minicpmo-fuzz-XXXXXX";
+    static const char *const names[] = { "vocab.json", "merges.txt", "tokenizer_config.json", "added_tokens.json" };
+    char dir[] = "/tmp/minicpmo-fuzz-XXXXXX", path[128];
     tokenizer *t;
     mo_error err;
 
     if (!mkdtemp(dir) || tokenizer_write_standin(dir, 151748, &err) != MO_OK || tokenizer_open_hf(&t, dir, &err) != MO_OK) abort();
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+        unlink(path);
+    }
+    rmdir(dir);
     return t;
 }
 
