@@ -190,8 +190,6 @@ static mo_status place_rows(rows *r, const llm_batch *b, int32_t first, int32_t 
         kv_seq *s = b->seq[first + i];
         mo_status st;
 
-        for (int g = 0; g < *n_seq; g++)
-            if (b->seq[first + r->seq[g].row] == s) return mo_fail(err, MO_E_ARG, "the rows of a sequence do not stand together (row %d)", first + i);
         for (j = i; j < n && b->seq[first + j] == s; j++) {
             r->at[j] = s->len + (j - i);
             r->n_visible[j] = r->at[j] + 1;
@@ -282,6 +280,22 @@ static void write_outputs(const llm *m, const rows *r, const uint8_t *want, int3
     write_logits(m, r, want, n, out);
 }
 
+/* Rows of a sequence stand together in the whole batch, not only in the rows of one pass. */
+static mo_status check_runs(const llm_batch *b, mo_error *err)
+{
+    for (int32_t i = 1; i < b->n_row; i++) {
+        if (b->seq[i] == b->seq[i - 1]) continue;
+        for (int32_t j = 0; j < i - 1; j++)
+            if (b->seq[j] == b->seq[i]) return mo_fail(err, MO_E_ARG, "the rows of a sequence do not stand together (row %d)", i);
+    }
+    return MO_OK;
+}
+
+static bool same_shape(const kv_shape *a, const kv_shape *b)
+{
+    return a->n_layer == b->n_layer && a->n_kv_head == b->n_kv_head && a->head_dim == b->head_dim && a->type == b->type;
+}
+
 /* Everything that can be wrong with a batch, before anything is touched. */
 static mo_status check_batch(const llm *m, const llm_batch *b, const float *logits, const float *hidden, mo_error *err)
 {
@@ -294,10 +308,12 @@ static mo_status check_batch(const llm *m, const llm_batch *b, const float *logi
             return mo_fail(err, MO_E_ARG, "token %d of row %d is outside the vocabulary of %d", id, i, m->cfg.n_vocab);
         if (id < 0 && !b->embd) return mo_fail(err, MO_E_ARG, "row %d has neither a token nor an embedding", i);
         if (!b->seq[i] || !b->seq[i]->pool) return mo_fail(err, MO_E_ARG, "row %d belongs to no sequence", i);
+        kv_shape shape = llm_kv_shape(&m->cfg, b->seq[0]->pool->shape.type);
+        if (!same_shape(&b->seq[i]->pool->shape, &shape)) return mo_fail(err, MO_E_ARG, "row %d's KV cache was made for another model or type", i);
         if (((want & LLM_WANT_LOGITS) && !logits) || ((want & LLM_WANT_HIDDEN) && !hidden))
             return mo_fail(err, MO_E_ARG, "row %d asks for an output that has no place", i);
     }
-    return MO_OK;
+    return check_runs(b, err);
 }
 
 mo_status llm_forward(const llm *m, scratch *s, int32_t n_ubatch, const llm_batch *b, float *logits, float *hidden, mo_error *err)
@@ -326,8 +342,10 @@ mo_status llm_forward(const llm *m, scratch *s, int32_t n_ubatch, const llm_batc
         for (int i = 0; i < n_seq; i++) b->seq[first + r.seq[i].row]->len += r.seq[i].n_row;
         st = m->be->ops->sync(m->be, err);
     }
-    if (st != MO_OK) /* give back what earlier passes of this call appended */
+    if (st != MO_OK) { /* give back what earlier passes of this call appended, and pages taken for what was not */
         for (int32_t i = 0; i < first && i < b->n_row; i++) b->seq[i]->len--;
+        for (int32_t i = 0; i < b->n_row; i++) kv_seq_truncate(b->seq[i], b->seq[i]->len);
+    }
     scratch_release(s, mark);
     return st;
 }
