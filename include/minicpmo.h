@@ -165,9 +165,10 @@ MO_API mo_status mo_session_add_stop(mo_session *s, const char *text, mo_error *
 MO_API mo_status mo_session_begin(mo_session *s, const char *role, mo_error *err);
 
 /* Append to the message that was begun. Pictures: JPEG, PNG, WebP, GIF (first frame), BMP, told by content, decoded before
- * return. Sound: mono float32 at 16000 Hz, copied; files WAV, FLAC, Ogg, MP3. Text: n bytes of UTF-8, copied.
- * After a failure the conversation is as before. MO_E_STATE: no message begun, or an answer is being made;
- * MO_E_UNSUPPORTED: the model has no such sense. Thread: any. */
+ * return. Sound: mono float32 at 16000 Hz, copied, samples that are not finite count as 0; files WAV, FLAC, Ogg, MP3.
+ * Text: n bytes of UTF-8, copied; what is no UTF-8 is refused with MO_E_ARG.
+ * After a failure the conversation is as before. MO_E_STATE: no message begun (an answer ends the one it answers), or an
+ * answer is being made; MO_E_UNSUPPORTED: the model has no such sense. Thread: any. */
 MO_API mo_status mo_session_push_text(mo_session *s, const char *text, size_t n, mo_error *err);
 MO_API mo_status mo_session_push_image(mo_session *s, const void *file_bytes, size_t n, mo_error *err);
 MO_API mo_status mo_session_push_image_file(mo_session *s, const char *path, mo_error *err);
@@ -175,7 +176,8 @@ MO_API mo_status mo_session_push_image_rgb(mo_session *s, const uint8_t *rgb, in
 MO_API mo_status mo_session_push_audio(mo_session *s, const float *pcm, int64_t n_sample, mo_error *err);
 MO_API mo_status mo_session_push_audio_file(mo_session *s, const char *path, mo_error *err);
 
-/* Functions the model may call, a JSON array as the chat template takes them; NULL: none. Copied. */
+/* Functions the model may call, a JSON array as the chat template takes them; NULL: none. Copied. MO_E_FORMAT: no JSON,
+ * and the tools are as before. */
 MO_API mo_status mo_session_set_tools(mo_session *s, const char *json, mo_error *err);
 
 /* Ask for an answer to the conversation. The work is done by mo_session_step(). Whatever of the prompt the session has

@@ -25,7 +25,7 @@ static mo_status add_item(conversation *c, const trace_ctx *ctx, const mo_model 
     if (picture) {
         image im;
         if ((st = trace_image_load(&im, ctx, picture, err)) != MO_OK) return st;
-        st = conversation_add_image(c, &im, max_slices, m->cfg.slice.scale_resolution, m->cfg.slice.patch_size, err);
+        st = conversation_add_image(c, &im, max_slices, m->cfg.slice.scale_resolution, m->cfg.slice.patch_size, VISION_ROWS, err);
         image_free(&im);
         return st;
     }

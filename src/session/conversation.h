@@ -62,8 +62,9 @@ void conversation_free(conversation *c); /* empties; accepts a zeroed one */
 mo_status conversation_begin(conversation *c, const char *role, mo_error *err);
 /* Append to the last message; MO_E_STATE without one. Each either takes everything or changes nothing. */
 mo_status conversation_add_text(conversation *c, const char *text, size_t n, mo_error *err);
-/* Slices the picture; does not keep im. */
-mo_status conversation_add_image(conversation *c, const image *im, int32_t max_slices, int32_t scale_resolution, int32_t patch, mo_error *err);
+/* Slices the picture; does not keep im. MO_E_LIMIT: a tile has more than max_patches patches. */
+mo_status conversation_add_image(conversation *c, const image *im, int32_t max_slices, int32_t scale_resolution, int32_t patch, int32_t max_patches,
+                                 mo_error *err);
 mo_status conversation_add_audio(conversation *c, const float *pcm, int64_t n, mo_error *err);
 
 /* Forget messages from index n on. */

@@ -147,14 +147,15 @@ int32_t session_n_ctx(const model_config *c, const mo_session_opts *o)
     return kv_pages_for(n) * KV_PAGE;
 }
 
-void model_plan_session(mo_plan *p, const model_config *c, const mo_session_opts *o)
+void model_plan_session(mo_plan *p, const mo_model *m, const mo_session_opts *o)
 {
+    const model_config *c = &m->cfg;
     kv_shape kv = llm_kv_shape(&c->llm, o->kv_type == MO_KV_F32 ? MO_F32 : MO_F16);
     int32_t n_ctx = session_n_ctx(c, o);
 
     p->kv_cache = (uint64_t)kv_page_bytes(&kv) * (uint64_t)kv_pages_for(n_ctx);
     /* logits, sampling's working copies, one pass of embeddings being fed */
-    p->session = (uint64_t)c->llm.n_vocab * (sizeof(float) + 24) + (uint64_t)UBATCH_DEFAULT * (uint64_t)c->llm.n_embd * sizeof(float);
+    p->session = (uint64_t)c->llm.n_vocab * (sizeof(float) + 24) + (uint64_t)m->opts.n_ubatch * (uint64_t)c->llm.n_embd * sizeof(float);
     plan_total(p);
 }
 
@@ -208,6 +209,14 @@ static mo_status choose_module(mo_model *m, bool *has, mo_switch want, const cha
     return MO_OK;
 }
 
+/* The mel spectrogram and the working memory of a pass are made for the one audio encoder of the family. */
+static mo_status check_audio(const audio_config *c, mo_error *err)
+{
+    if (c->n_mel == MEL_BANDS && c->n_pos == MEL_MAX_SAMPLES / MEL_HOP / 2) return MO_OK;
+    return mo_fail(err, MO_E_UNSUPPORTED, "an audio encoder of %d mel bands and %d positions; this build knows %d and %d", c->n_mel, c->n_pos, MEL_BANDS,
+                   MEL_MAX_SAMPLES / MEL_HOP / 2);
+}
+
 /* Configuration, tensors, backend and plan; no weights yet. */
 static mo_status open_plan(mo_model **out, const char *path, const mo_model_opts *opts, mo_error *err)
 {
@@ -230,6 +239,7 @@ static mo_status open_plan(mo_model **out, const char *path, const mo_model_opts
     if ((st = tensors_open_safetensors(&m->ts, path, err)) != MO_OK) goto fail;
     if ((st = choose_module(m, &m->cfg.has_vision, m->opts.vision, "vpm.embeddings.patch_embedding.weight", "vision", err)) != MO_OK) goto fail;
     if ((st = choose_module(m, &m->cfg.has_audio, m->opts.audio, "apm.conv1.weight", "audio", err)) != MO_OK) goto fail;
+    if (m->cfg.has_audio && (st = check_audio(&m->cfg.audio, err)) != MO_OK) goto fail;
     if ((st = cpu_backend_new(&m->be, &cpu, err)) != MO_OK) goto fail;
     cpu_backend_describe(m->be, what, sizeof what);
     snprintf(m->device, sizeof m->device, "CPU: %s", what);
@@ -314,17 +324,19 @@ mo_status mo_plan_memory(mo_plan *out, const char *path, const mo_model_opts *mo
 
     memset(out, 0, sizeof *out);
     if ((st = open_plan(&m, path, mopts, err)) != MO_OK) return st;
-    model_plan_session(&m->plan, &m->cfg, &so);
-    *out = m->plan;
+    if ((st = session_check_opts(&so, &m->cfg, err)) == MO_OK) {
+        model_plan_session(&m->plan, m, &so);
+        *out = m->plan;
+    }
     mo_model_close(m);
-    return MO_OK;
+    return st;
 }
 
 mo_status model_session_fits(const mo_model *m, const mo_session_opts *o, mo_error *err)
 {
     mo_plan p = { .available = memory_available() };
 
-    model_plan_session(&p, &m->cfg, o); /* the model itself is there already */
+    model_plan_session(&p, m, o); /* the model itself is there already */
     return plan_fits(&p, err);
 }
 

@@ -71,7 +71,9 @@ audio_pass model_audio_carve(scratch *s, const model_config *c);
 char *format_bytes(char out[16], uint64_t n);
 
 /* What a session of these options would add to the plan. */
-void model_plan_session(mo_plan *p, const model_config *c, const mo_session_opts *o);
+void model_plan_session(mo_plan *p, const mo_model *m, const mo_session_opts *o);
+/* MO_E_ARG with a sentence if an option is out of range (session.c). */
+mo_status session_check_opts(const mo_session_opts *o, const model_config *c, mo_error *err);
 /* MO_E_NOMEM with numbers if one more session of these options does not fit. */
 mo_status model_session_fits(const mo_model *m, const mo_session_opts *o, mo_error *err);
 /* n_ctx as it will be: the default filled in, rounded up to whole pages. */

@@ -19,6 +19,8 @@
 #include "session/sampling.h"
 #include "session/stop.h"
 #include "session/turn.h"
+#include "tokenizer/pyjson.h"
+#include "tokenizer/unicode.h"
 
 enum { STOP_TEXTS_MAX = 16, STOP_TEXT_BYTES = 128, TEXT_RESERVE = 64 << 10, IMAGE_SLICES_MAX = 100 };
 
@@ -39,6 +41,7 @@ struct mo_session {
 
     /* under lock */
     conversation conv;
+    bool open; /* the last message was begun by the user of this session and takes what is pushed */
     outbox box;
     phase phase;
 
@@ -57,7 +60,7 @@ struct mo_session {
     stop_matcher *stop;
     detokenizer detok;
     int32_t id_stop[2], id_speech_end; /* ends of an answer; end of its spoken text */
-    bool past_speech_end;
+    bool past_speech_end, is_ended;
     int32_t n_generated, next_id;
     buf piece, answer;    /* text of one token; the answer so far, as shown */
     float *logits;        /* [n_vocab] */
@@ -70,7 +73,7 @@ struct mo_session {
 
 /* ---- life ------------------------------------------------------------------------------------------------------- */
 
-static mo_status check_opts(const mo_session_opts *o, const model_config *c, mo_error *err)
+mo_status session_check_opts(const mo_session_opts *o, const model_config *c, mo_error *err)
 {
     if (o->n_ctx < 0 || o->n_ctx > c->llm.n_ctx_train)
         return mo_fail(err, MO_E_ARG, "a context of %d positions; this model takes 1 to %d", o->n_ctx, c->llm.n_ctx_train);
@@ -152,7 +155,7 @@ mo_status mo_session_new(mo_session **out, mo_model *m, const mo_session_opts *o
 
     *out = NULL;
     if (!m) return mo_fail(err, MO_E_ARG, "model is NULL");
-    if ((st = check_opts(&o, &m->cfg, err)) != MO_OK) return st;
+    if ((st = session_check_opts(&o, &m->cfg, err)) != MO_OK) return st;
     if ((st = model_session_fits(m, &o, err)) != MO_OK) return st;
     if (!(s = mo_zalloc(sizeof *s))) return mo_fail(err, MO_E_NOMEM, "no memory for a session handle");
     s->m = m;
@@ -205,8 +208,19 @@ mo_status mo_session_begin(mo_session *s, const char *role, mo_error *err)
 
     if (st != MO_OK) return st;
     st = conversation_begin(&s->conv, role, err);
+    if (st == MO_OK) s->open = true;
     pthread_mutex_unlock(&s->lock);
     return st;
+}
+
+/* Take the lock if something may be pushed now. */
+static mo_status lock_open(mo_session *s, mo_error *err)
+{
+    mo_status st = lock_idle(s, err);
+
+    if (st != MO_OK || s->open) return st;
+    pthread_mutex_unlock(&s->lock);
+    return mo_fail(err, MO_E_STATE, "no message was begun: mo_session_begin() comes before what is pushed");
 }
 
 mo_status mo_session_push_text(mo_session *s, const char *text, size_t n, mo_error *err)
@@ -214,7 +228,9 @@ mo_status mo_session_push_text(mo_session *s, const char *text, size_t n, mo_err
     mo_status st;
 
     if (!text && n) return mo_fail(err, MO_E_ARG, "text is NULL");
-    if ((st = lock_idle(s, err)) != MO_OK) return st;
+    /* Also keeps a text from posing as a picture: media travel through the prompt as bytes that are no UTF-8. */
+    if (!utf8_is_valid(text, n)) return mo_fail(err, MO_E_ARG, "a text of %zu bytes is not UTF-8", n);
+    if ((st = lock_open(s, err)) != MO_OK) return st;
     st = conversation_add_text(&s->conv, text, n, err);
     pthread_mutex_unlock(&s->lock);
     return st;
@@ -224,10 +240,11 @@ mo_status mo_session_push_text(mo_session *s, const char *text, size_t n, mo_err
 static mo_status push_image(mo_session *s, image *im, mo_error *err)
 {
     const slice_config *c = &s->m->cfg.slice;
-    mo_status st = lock_idle(s, err);
+    mo_status st = lock_open(s, err);
 
     if (st == MO_OK) {
-        st = conversation_add_image(&s->conv, im, s->o.max_slices ? s->o.max_slices : c->max_slice_nums, c->scale_resolution, c->patch_size, err);
+        int32_t n_slice = s->o.max_slices ? s->o.max_slices : c->max_slice_nums;
+        st = conversation_add_image(&s->conv, im, n_slice, c->scale_resolution, c->patch_size, VISION_ROWS, err);
         pthread_mutex_unlock(&s->lock);
     }
     image_free(im);
@@ -279,7 +296,7 @@ mo_status mo_session_push_audio(mo_session *s, const float *pcm_, int64_t n_samp
     mo_status st;
 
     if (!pcm_) return mo_fail(err, MO_E_ARG, "sound is NULL");
-    if ((st = can_hear(s, err)) != MO_OK || (st = lock_idle(s, err)) != MO_OK) return st;
+    if ((st = can_hear(s, err)) != MO_OK || (st = lock_open(s, err)) != MO_OK) return st;
     st = conversation_add_audio(&s->conv, pcm_, n_sample, err);
     pthread_mutex_unlock(&s->lock);
     return st;
@@ -299,13 +316,21 @@ mo_status mo_session_push_audio_file(mo_session *s, const char *path, mo_error *
 
 mo_status mo_session_set_tools(mo_session *s, const char *json, mo_error *err)
 {
-    mo_status st = lock_idle(s, err);
+    py_value *v = NULL;
+    buf b = { 0 }, old;
+    mo_status st;
 
-    if (st != MO_OK) return st;
-    buf_clear(&s->tools);
-    if (json) buf_puts(&s->tools, json);
-    if (s->tools.failed) st = mo_fail(err, MO_E_NOMEM, "no memory for the tools");
-    pthread_mutex_unlock(&s->lock);
+    if (json && (st = py_parse(&v, json, strlen(json), err)) != MO_OK) return mo_fail_in(err, st, "tools");
+    py_free(v);
+    if (json) buf_puts(&b, json);
+    st = b.failed ? mo_fail(err, MO_E_NOMEM, "no memory for the tools") : lock_idle(s, err);
+    if (st == MO_OK) {
+        old = s->tools;
+        s->tools = b;
+        b = old;
+        pthread_mutex_unlock(&s->lock);
+    }
+    buf_free(&b);
     return st;
 }
 
@@ -332,6 +357,7 @@ mo_status mo_session_clear(mo_session *s, mo_error *err)
 
     if (st != MO_OK) return st;
     conversation_free(&s->conv);
+    s->open = false;
     kv_seq_truncate(&s->kv, 0);
     pthread_mutex_unlock(&s->lock);
     return MO_OK;
@@ -406,7 +432,7 @@ static mo_status give_up(mo_session *s, mo_status st)
 }
 
 /* The answer becomes a message. What was computed stays cached for the next prompt to compare with. */
-static mo_status finish(mo_session *s, mo_end_reason reason, mo_error *err)
+static mo_status finish(mo_session *s, mo_error *err)
 {
     mo_status st = MO_OK;
 
@@ -416,11 +442,11 @@ static mo_status finish(mo_session *s, mo_end_reason reason, mo_error *err)
         st = conversation_begin(&s->conv, "assistant", err);
         if (st == MO_OK && s->answer.len) st = conversation_add_text(&s->conv, s->answer.data, s->answer.len, err);
         if (st != MO_OK) conversation_truncate(&s->conv, n);
+        else s->open = false;
     }
-    s->phase = PHASE_IDLE;
+    s->phase = PHASE_IDLE; /* from here on another thread may ask for the next answer: the last thing a step does */
     if (st == MO_OK) {
         s->figures.type = MO_EVENT_END;
-        s->figures.reason = reason;
         s->figures.n_generated = s->n_generated;
         s->box.end = s->figures;
         s->box.has_end = true;
@@ -433,7 +459,7 @@ static mo_status finish(mo_session *s, mo_end_reason reason, mo_error *err)
 
 static turn_opts turn_options(const mo_session *s)
 {
-    return (turn_opts){ .thinking = s->o.thinking != 0, .omni = s->o.omni != 0, 
+    return (turn_opts){ .thinking = s->o.thinking != 0, .omni = s->o.omni != 0,
                         .speech_mark = s->o.speech_mark != 0, .image_ids = s->o.image_ids,
                         .tools = s->tools.len ? s->tools.data : NULL };
 }
@@ -448,6 +474,7 @@ static mo_status prepare_answer(mo_session *s, mo_error *err)
     if ((st = encode_plan_sounds(&s->conv, true, err)) != MO_OK) return st;
     turn_free(&s->turn);
     if ((st = turn_layout(&s->turn, s->m, &s->conv, &o, err)) != MO_OK) return st;
+    if (s->turn.n < 1) return mo_fail(err, MO_E_STATE, "the prompt is empty");
     if (s->turn.n + 1 > s->n_ctx)
         return mo_fail(err, MO_E_LIMIT, "the prompt has %d positions and the context %d; use a larger context, fewer slices, or clear the conversation",
                        s->turn.n, s->n_ctx);
@@ -458,7 +485,7 @@ static mo_status prepare_answer(mo_session *s, mo_error *err)
     detokenizer_init(&s->detok, s->m->tok, false);
     buf_clear(&s->answer);
     s->n_generated = 0;
-    s->past_speech_end = false;
+    s->past_speech_end = s->is_ended = false;
     s->figures = (mo_event){ .n_prompt = s->turn.n };
     atomic_store(&s->interrupt, false);
     return MO_OK;
@@ -539,11 +566,12 @@ static mo_status show(mo_session *s, const int32_t *id, size_t n, bool final, mo
     return st;
 }
 
+/* Nothing is left to be made: show what was held back. The step that called this finishes. */
 static mo_status end_answer(mo_session *s, mo_end_reason reason, mo_error *err)
 {
-    mo_status st = show(s, NULL, 0, true, err);
-
-    return st == MO_OK ? finish(s, reason, err) : st;
+    s->figures.reason = reason;
+    s->is_ended = true;
+    return show(s, NULL, 0, true, err);
 }
 
 /* GENERATE: choose a token from the logits, show it, feed it. */
@@ -580,14 +608,15 @@ mo_status mo_session_step(mo_session *s, mo_error *err)
     p = s->phase; /* nobody else changes it while it is not IDLE */
     pthread_mutex_unlock(&s->lock);
     if (p == PHASE_IDLE) return mo_fail(err, MO_E_AGAIN, "there is nothing to do");
+    spent = p == PHASE_ENCODE ? &s->figures.encode_ms : p == PHASE_FEED ? &s->figures.prefill_ms : &s->figures.decode_ms;
     if (atomic_exchange(&s->interrupt, false)) {
         st = end_answer(s, MO_END_INTERRUPTED, err);
-        return st == MO_OK ? st : give_up(s, st);
+    } else {
+        pthread_mutex_lock(&s->m->step_lock);
+        st = p == PHASE_ENCODE ? step_encode(s, err) : p == PHASE_FEED ? step_feed(s, err) : step_generate(s, err);
+        pthread_mutex_unlock(&s->m->step_lock);
     }
-    spent = p == PHASE_ENCODE ? &s->figures.encode_ms : p == PHASE_FEED ? &s->figures.prefill_ms : &s->figures.decode_ms;
-    pthread_mutex_lock(&s->m->step_lock);
-    st = p == PHASE_ENCODE ? step_encode(s, err) : p == PHASE_FEED ? step_feed(s, err) : step_generate(s, err);
-    pthread_mutex_unlock(&s->m->step_lock);
     *spent += clock_ms() - start;
+    if (st == MO_OK && s->is_ended) st = finish(s, err);
     return st == MO_OK ? st : give_up(s, st);
 }
