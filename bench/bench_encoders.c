@@ -258,7 +258,7 @@ int main(int argc, char **argv)
 {
     cpu_backend_opts o = { .isa_mask = MO_ISA_ALL };
     store s = { .type = MO_BF16 };
-    backend *be;
+    backend *be = NULL;
     mo_error err = { 0 };
     int repeats = 3, which = 0;
     char text[128];

@@ -119,6 +119,14 @@ TEST(what_a_piece_sees)
     CHECK(memcmp(alone.hidden, padded.hidden, row));
     result_free(&padded, be);
     result_free(&alone, be);
+
+    /* 97 frames: the second convolution's last row reaches past the first's end, which is zero alone and a row made of
+     * padding in a batch of 98 frames, although both have 49 rows */
+    CHECK_OK(run(&alone, be, &m, 0, 1, 1.0f, 0, 0, &err));
+    CHECK_OK(run(&padded, be, &m, 0, 1, 1.0f, 98, 0, &err));
+    CHECK(memcmp(alone.hidden + 48 * made_audio.n_embd, padded.hidden + 48 * made_audio.n_embd, row));
+    result_free(&padded, be);
+    result_free(&alone, be);
     be->ops->destroy(be);
     made_free(&m);
 }
