@@ -6,13 +6,25 @@
 #ifndef MO_CLI_H
 #define MO_CLI_H
 
+#include <stdbool.h>
+
 #include "core/status.h"
 
 /* "minicpmo: " and the sentence and a newline, on stderr. */
 void cli_error(const char *fmt, ...) MO_PRINTF(1, 2);
 
+/* The same without "minicpmo: ": a line of the story. */
+void cli_note(const char *fmt, ...) MO_PRINTF(1, 2);
+
+/* Push what was printed out to stdout. false: it did not arrive (closed, disk full); said so on stderr, once. */
+bool cli_flush(void);
+
 /* argv[0] is the command's own name. */
+int cmd_bench(int argc, char **argv);
+int cmd_info(int argc, char **argv);
+int cmd_run(int argc, char **argv);
 int cmd_synth(int argc, char **argv);
+int cmd_tokenize(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
 
 #endif

@@ -1,9 +1,13 @@
 /* minicpmo: the program. Finds the command and calls it; every command is a file of its own (cli.h). */
 #include "cli/cli.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "cli/options.h"
 
 typedef struct command {
     const char *name, *summary;
@@ -11,21 +15,50 @@ typedef struct command {
 } command;
 
 static const command commands[] = {
+    { "run", "answer a question about pictures and sounds, or hold a conversation", cmd_run },
+    { "info", "print a model's shapes, types and the memory it needs", cmd_info },
+    { "tokenize", "text to token ids, and back", cmd_tokenize },
+    { "bench", "time a model's parts on this machine", cmd_bench },
     { "synth", "write a rule-made checkpoint for tests and benchmarks", cmd_synth },
     { "trace", "run golden cases and write what the engine answers", cmd_trace },
 };
 
 enum { N_COMMAND = sizeof commands / sizeof *commands };
 
+static void say(const char *before, const char *fmt, va_list ap)
+{
+    fputs(before, stderr);
+    vfprintf(stderr, fmt, ap);
+    fputc('\n', stderr);
+}
+
 void cli_error(const char *fmt, ...)
 {
     va_list ap;
 
     va_start(ap, fmt);
-    fputs("minicpmo: ", stderr);
-    vfprintf(stderr, fmt, ap);
-    fputc('\n', stderr);
+    say("minicpmo: ", fmt, ap);
     va_end(ap);
+}
+
+void cli_note(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    say("", fmt, ap);
+    va_end(ap);
+}
+
+bool cli_flush(void)
+{
+    static bool is_said; /* stdout is one, and so is its end */
+
+    errno = 0;
+    if (!fflush(stdout) && !ferror(stdout)) return true;
+    if (!is_said) cli_error("cannot write to standard output%s%s", errno ? ": " : "", errno ? strerror(errno) : "");
+    is_said = true;
+    return false;
 }
 
 static void print_usage(FILE *f)
@@ -35,7 +68,24 @@ static void print_usage(FILE *f)
     fputs("\nminicpmo COMMAND --help tells a command's options; minicpmo --version the version.\n", f);
 }
 
-int main(int argc, char **argv)
+static int unknown_command(const char *name)
+{
+    int best = 0, best_d = 99;
+
+    for (int i = 0; i < N_COMMAND; i++) {
+        int d = name_distance(name, commands[i].name);
+        if (d >= best_d) continue;
+        best_d = d;
+        best = i;
+    }
+    if (name_is_near(name, best_d))
+        cli_error("there is no command '%.100s'; did you mean %s?", name, commands[best].name);
+    else
+        cli_error("there is no command '%.100s'; minicpmo --help lists them", name);
+    return 2;
+}
+
+static int dispatch(int argc, char **argv)
 {
     if (argc < 2) {
         print_usage(stderr);
@@ -51,6 +101,14 @@ int main(int argc, char **argv)
     }
     for (int i = 0; i < N_COMMAND; i++)
         if (!strcmp(argv[1], commands[i].name)) return commands[i].run(argc - 1, argv + 1);
-    cli_error("there is no command '%s'; minicpmo --help lists them", argv[1]);
-    return 2;
+    return unknown_command(argv[1]);
+}
+
+int main(int argc, char **argv)
+{
+    int code;
+
+    signal(SIGPIPE, SIG_IGN); /* a reader that left is a failed write, told in one sentence */
+    code = dispatch(argc, argv);
+    return cli_flush() || code ? code : 1;
 }

@@ -20,25 +20,43 @@ void progress_begin(progress *p, const char *label, uint64_t total_bytes)
     *p = (progress){ .label = label, .total = total_bytes, .t_begin_ns = now_ns(), .is_shown = isatty(STDERR_FILENO) };
 }
 
+void progress_begin_steps(progress *p, const char *label, uint64_t total, const char *unit)
+{
+    progress_begin(p, label, total);
+    p->unit = unit;
+    p->t_drawn_ns = p->t_begin_ns;
+}
+
+static void draw_rest(const progress *p, uint64_t done, double part, double s)
+{
+    double rate = (double)done / s;
+    int left = rate > 0 && part < 1 ? (int)((double)(p->total - done) / rate) : 0;
+
+    if (!p->unit)
+        fprintf(stderr, "  %.1f of %.1f GB, %.0f MB/s, %d:%02d left \033[K", (double)done * 1e-9, (double)p->total * 1e-9, rate * 1e-6, left / 60, left % 60);
+    else if (*p->unit != '%')
+        fprintf(stderr, "  %llu of %llu %s \033[K", (unsigned long long)done, (unsigned long long)p->total, p->unit);
+    else
+        fputs(" \033[K", stderr);
+}
+
 void progress_update(progress *p, uint64_t done)
 {
     char bar[BAR_WIDTH + 1];
     int64_t now;
-    double part, s, rate;
-    int filled, left;
+    double part, s;
+    int filled;
 
     if (!p->is_shown || !p->total || (now = now_ns()) - p->t_drawn_ns < 100000000) return;
     p->t_drawn_ns = now;
     part = done < p->total ? (double)done / (double)p->total : 1;
     s = (double)(now - p->t_begin_ns) * 1e-9 + 1e-6;
-    rate = (double)done / s;
-    left = rate > 0 && part < 1 ? (int)((double)(p->total - done) / rate) : 0;
     filled = (int)(part * BAR_WIDTH);
     memset(bar, ' ', BAR_WIDTH);
     memset(bar, '#', (size_t)filled);
     bar[BAR_WIDTH] = 0;
-    fprintf(stderr, "\r%s  [%s] %3.0f %%  %.1f of %.1f GB, %.0f MB/s, %d:%02d left \033[K", p->label, bar, part * 100, (double)done * 1e-9,
-            (double)p->total * 1e-9, rate * 1e-6, left / 60, left % 60);
+    fprintf(stderr, "\r%s  [%s] %3.0f %%", p->label, bar, part * 100);
+    draw_rest(p, done, part, s);
     fflush(stderr);
 }
 

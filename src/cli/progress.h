@@ -13,13 +13,16 @@
 
 typedef struct progress {
     const char *label; /* stays the caller's */
-    uint64_t total;    /* bytes */
+    uint64_t total;
+    const char *unit;  /* of total; NULL: bytes, shown with their rate */
     int64_t t_begin_ns, t_drawn_ns;
     bool is_shown;
 } progress;
 
 void progress_begin(progress *p, const char *label, uint64_t total_bytes);
-void progress_update(progress *p, uint64_t done_bytes); /* from one thread at a time */
-void progress_end(progress *p);                         /* takes the line away */
+/* The same for other things than bytes: "%" or "tiles". Shows nothing for what takes less than a tenth of a second. */
+void progress_begin_steps(progress *p, const char *label, uint64_t total, const char *unit);
+void progress_update(progress *p, uint64_t done); /* from one thread at a time */
+void progress_end(progress *p);                   /* takes the line away; accepts a zeroed one */
 
 #endif
