@@ -142,32 +142,39 @@ static void put_fffd(detokenizer *d, buf *out)
     for (; d->n_fffd; d->n_fffd--) utf8_put(out, 0xfffd);
 }
 
+/* The ids' bytes go behind out's text, the text they make behind those, and then into their place: with room in `out`
+ * nothing is allocated. */
 mo_status detokenizer_push(detokenizer *d, const int32_t *id, size_t n, bool final, buf *out, mo_error *err)
 {
-    buf raw = { 0 };
-    mo_status st;
+    size_t start = out->len, end;
 
-    buf_put(&raw, d->held, (size_t)d->n_held);
-    put_ids(d->t, id, n, d->skip_special, &raw);
-    if ((st = decoded(&raw, out, err)) != MO_OK) goto done;
+    buf_put(out, d->held, (size_t)d->n_held);
+    put_ids(d->t, id, n, d->skip_special, out);
+    if (out->failed) goto nomem;
+    end = out->len;
     d->n_held = 0;
-    for (size_t i = 0; i < raw.len; ) {
+    for (size_t i = start; i < end; ) {
         uint32_t cp;
-        int k = utf8_next(raw.data + i, raw.len - i, &cp);
+        char c[4];
+        int k = utf8_next(out->data + i, end - i, &cp);
+        memcpy(c, out->data + i, (size_t)k); /* appending may move out->data */
         if (cp == UTF8_CUT && !final) {
-            memcpy(d->held, raw.data + i, (size_t)k);
+            memcpy(d->held, c, (size_t)k);
             d->n_held = k;
         } else if (cp >= UTF8_CUT || cp == 0xfffd) {
             d->n_fffd++;
         } else {
             put_fffd(d, out);
-            buf_put(out, raw.data + i, (size_t)k);
+            buf_put(out, c, (size_t)k);
         }
         i += (size_t)k;
     }
     if (final) put_fffd(d, out);
-    st = decoded(&raw, out, err);
-done:
-    buf_free(&raw);
-    return st;
+    if (out->failed) goto nomem;
+    memmove(out->data + start, out->data + end, out->len - end + 1);
+    out->len -= end - start;
+    return MO_OK;
+nomem:
+    out->len = start;
+    return mo_fail(err, MO_E_NOMEM, "no memory to turn tokens into text");
 }
