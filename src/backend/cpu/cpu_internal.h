@@ -13,7 +13,7 @@
 enum {
     X_PACK_BYTES = 8 << 20,
     W_PANEL_BYTES = 512 << 10, /* half of a typical 1 MiB L2 */
-    SCRATCH_BYTES = 896 << 10,
+    SCRATCH_BYTES = 1 << 20,
     MATMUL_COL_MAX = X_PACK_BYTES / 64
 };
 
@@ -22,7 +22,8 @@ typedef struct cpu_backend {
     kernels k;
     pool *pool;
     int n_thread;
-    uint8_t *x_pack;
+    void *memory;      /* holds the two below, on huge pages where the system gives them */
+    uint8_t *x_pack;   /* X_PACK_BYTES */
     uint8_t **scratch; /* [n_thread], each SCRATCH_BYTES, aligned to MO_ALIGN */
 } cpu_backend;
 

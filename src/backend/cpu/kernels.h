@@ -42,8 +42,8 @@ typedef struct matmul_type {
     void (*pack_x)(void *panel, const float *x, int64_t ldx, int n, int64_t k);
     /* n <= TILE_W weight rows, row_bytes apart, into a panel of TILE_W rows; missing rows are zero. */
     void (*pack_w)(void *panel, const void *w, size_t row_bytes, int n, int64_t k);
-    /* n_step steps of a TILE_W x n tile. acc [n][TILE_W] vectors: read unless `first`; written unless out is given:
-     * then the lanes are summed into out[i * ldo + j], i < n, j < TILE_W. */
+    /* n_step steps of a TILE_W x n tile. acc [n][TILE_W] vectors: read unless `first`, written; if out is given, lanes
+     * are also summed into out[i * ldo + j], i < n, j < TILE_W. */
     void (*tile)(float *acc, const void *w, const void *x, int64_t n_step, int n, bool first, float *out, int64_t ldo);
     /* out[i * ldo + r] = row r of w times x row i, r < n_row, i < n <= tile_x. x: n panels of ONE row each, ldx bytes apart.
      * Reads w in place, each byte once, nothing past the last row's end. */

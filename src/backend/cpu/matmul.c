@@ -4,10 +4,11 @@
  * further activation rows pass.
  *
  * Many rows: bound by arithmetic.
- *   1. all threads pack x into panels of tile_x rows (x_pack, shared);
- *   2. threads take blocks of weight rows, unpack each to float32 panels once (L2), and pass groups of x panels over it:
+ *   1. all threads pack x into panels of tile_x rows (x_pack, shared), a few of them a group;
+ *   2. threads take blocks of weight rows, unpack each to float32 panels once (L2), and pass groups of x over it:
  *        for a group of x panels: for a block of k (L1): for each weight panel: for each x panel: tile
  *      accumulators of unfinished sums wait in memory between blocks of k.
+ * Both packed operands lie in the order of use: [group][block of k][panel][step][row].
  *
  * Either way an output is the same chain of operations, so the choice never shows in the bits.
  */
@@ -21,9 +22,9 @@ enum {
     N_FEW = 6,          /* up to here unpacking weights costs more than it saves */
     VEC_TASK_ROWS = 256, /* most weight rows of one task of the few-rows path */
     VEC_TASK_BYTES = 128 << 10,
-    GROUP_ROWS = 12,    /* activation rows of a group of x panels */
+    GROUP_ROWS = 6,     /* activation rows of a group of x panels */
     BLOCK_STRIPS = 16,  /* most weight panels (of TILE_W rows) of a block */
-    K_BLOCK_BYTES = 1536 /* of one row of a panel: x group and weight panel share L1 */
+    K_BLOCK_BYTES = 2048 /* of one row of a panel, about: a weight panel and a group of x share L1 */
 };
 
 typedef struct mm_job {
@@ -37,7 +38,9 @@ typedef struct mm_job {
     int64_t n_step;      /* steps of k */
     size_t step_bytes;   /* of one panel row */
     /* many rows */
-    int64_t x_task, n_strip_x, strips_w, n_block_w, n_split_x;
+    int64_t k_block;                      /* steps of a block of k */
+    int64_t n_group, split_x, n_split_x;  /* groups of x rows; of a task; tasks across x */
+    int64_t strips_w, n_block_w;          /* weight panels of a task; tasks across the weight rows */
     int64_t task_rows;   /* few rows */
     int64_t n_task;
     _Atomic int64_t next;
@@ -89,70 +92,89 @@ static void matmul_few(mm_job *j)
 
 /* ---- many rows ---- */
 
-static void pack_part(void *arg, int i_thread, int n_thread)
+/* Rows [i * GROUP_ROWS, ..) of x; the last group may have fewer. */
+static void pack_group(const mm_job *j, int64_t i)
 {
-    mm_job *j = arg;
-    const size_t strip = (size_t)j->t->tile_x * (size_t)j->n_step * j->step_bytes;
-    int64_t s;
+    const int64_t r0 = i * GROUP_ROWS, rows = min64(GROUP_ROWS, j->n - r0);
+    uint8_t *o = j->c->x_pack + (size_t)(i * GROUP_ROWS * j->n_step) * j->step_bytes;
 
-    (void)i_thread;
-    (void)n_thread;
-    while ((s = atomic_fetch_add_explicit(&j->next, 1, memory_order_relaxed)) < j->n_strip_x) {
-        const int64_t r = s * j->t->tile_x;
-        j->t->pack_x(j->c->x_pack + (size_t)s * strip, j->x + r * j->ldx, j->ldx, (int)min64(j->t->tile_x, j->n - r), j->w->n_col);
+    for (int64_t s = 0; s < j->n_step; s += j->k_block) {
+        const int64_t k0 = s * j->t->k_step, steps = min64(j->k_block, j->n_step - s);
+        for (int64_t r = 0; r < rows; r += j->t->tile_x) {
+            const int n = (int)min64(j->t->tile_x, rows - r);
+            j->t->pack_x(o, j->x + (r0 + r) * j->ldx + k0, j->ldx, n, min64(steps * j->t->k_step, j->w->n_col - k0));
+            o += (size_t)(n * steps) * j->step_bytes;
+        }
     }
 }
 
-/* One group of x panels [s0, s1) against ns unpacked weight panels, all of k. */
-static void many_group(const mm_job *j, const uint8_t *panel, float *acc, float *raw, int64_t ns, int64_t s0, int64_t s1)
+static void pack_part(void *arg, int i_thread, int n_thread)
+{
+    mm_job *j = arg;
+    int64_t i;
+
+    (void)i_thread;
+    (void)n_thread;
+    while ((i = atomic_fetch_add_explicit(&j->next, 1, memory_order_relaxed)) < j->n_group) pack_group(j, i);
+}
+
+/* Weight rows [r0, r0 + nr) into the thread's panel; row after row, as memory likes to be read. */
+static void unpack_weights(const mm_job *j, uint8_t *panel, int64_t r0, int64_t nr)
+{
+    const int64_t ns = ceil_div(nr, TILE_W);
+
+    for (int64_t i = 0; i < ns; i++)
+        for (int64_t s = 0; s < j->n_step; s += j->k_block) {
+            const int64_t k0 = s * j->t->k_step, steps = min64(j->k_block, j->n_step - s), r = r0 + i * TILE_W;
+            const uint8_t *w = (const uint8_t *)j->w->data + (size_t)r * j->w->row_bytes + dtype_row_bytes(j->w->type, k0);
+            j->t->pack_w(panel + (size_t)((s * ns + i * steps) * TILE_W) * j->step_bytes, w, j->w->row_bytes,
+                         (int)min64(TILE_W, r0 + nr - r), min64(steps * j->t->k_step, j->w->n_col - k0));
+        }
+}
+
+/* Group i of x against ns unpacked weight panels, all of k; sums to raw [rows][BLOCK_STRIPS * TILE_W]. */
+static void many_group(const mm_job *j, const uint8_t *w, float *acc, float *raw, int64_t ns, int64_t i)
 {
     const int tx = j->t->tile_x;
-    const int64_t n_kb = ceil_div(j->n_step * (int64_t)j->step_bytes, K_BLOCK_BYTES), per = ceil_div(j->n_step, n_kb);
-    const size_t strip_x = (size_t)tx * (size_t)j->n_step * j->step_bytes, strip_w = TILE_W * (size_t)j->n_step * j->step_bytes;
-    const int64_t tile_acc = (int64_t)tx * TILE_W * j->c->k.n_lane, n_xs = s1 - s0;
+    const int64_t rows = min64(GROUP_ROWS, j->n - i * GROUP_ROWS), tile_acc = (int64_t)tx * TILE_W * j->c->k.n_lane;
+    const uint8_t *x = j->c->x_pack + (size_t)(i * GROUP_ROWS * j->n_step) * j->step_bytes;
 
-    for (int64_t k0 = 0; k0 < j->n_step; k0 += per) {
-        const int64_t steps = min64(per, j->n_step - k0);
-        const bool last = k0 + steps == j->n_step;
-        for (int64_t ws = 0; ws < ns; ws++)
-            for (int64_t xs = 0; xs < n_xs; xs++) {
-                const int nx = (int)min64(tx, j->n - (s0 + xs) * tx);
-                j->t->tile(acc + (ws * n_xs + xs) * tile_acc, panel + (size_t)ws * strip_w + (size_t)k0 * TILE_W * j->step_bytes,
-                           j->c->x_pack + (size_t)(s0 + xs) * strip_x + (size_t)k0 * (size_t)nx * j->step_bytes, steps, nx, k0 == 0,
-                           last ? raw + xs * tx * BLOCK_STRIPS * TILE_W + ws * TILE_W : NULL, BLOCK_STRIPS * TILE_W);
-            }
+    for (int64_t s = 0; s < j->n_step; s += j->k_block) {
+        const int64_t steps = min64(j->k_block, j->n_step - s);
+        const size_t row_bytes = (size_t)steps * j->step_bytes;
+        float *a = acc, *out = s + steps == j->n_step ? raw : NULL;
+        for (int64_t ws = 0; ws < ns; ws++, w += TILE_W * row_bytes, out += out ? TILE_W : 0)
+            for (int64_t r = 0; r < rows; r += tx, a += tile_acc)
+                j->t->tile(a, w, x + (size_t)r * row_bytes, steps, (int)min64(tx, rows - r), s == 0,
+                           out ? out + r * BLOCK_STRIPS * TILE_W : NULL, BLOCK_STRIPS * TILE_W);
+        x += (size_t)rows * row_bytes;
     }
 }
 
 static void many_part(void *arg, int i_thread, int n_thread)
 {
     mm_job *j = arg;
-    const int tx = j->t->tile_x, group = GROUP_ROWS / tx;
     uint8_t *panel = j->c->scratch[i_thread];
     float *acc = (float *)(panel + W_PANEL_BYTES);
     float *raw = acc + BLOCK_STRIPS * GROUP_ROWS * TILE_W * (VEC_BYTES_MAX / 4);
-    const size_t strip_w = TILE_W * (size_t)j->n_step * j->step_bytes;
     int64_t task;
 
     (void)n_thread;
     while ((task = atomic_fetch_add_explicit(&j->next, 1, memory_order_relaxed)) < j->n_task) {
-        const int64_t bw = task / j->n_split_x, bx = task % j->n_split_x;
-        const int64_t r0 = bw * j->strips_w * TILE_W, nr = min64(j->strips_w * TILE_W, j->w->n_row - r0), ns = ceil_div(nr, TILE_W);
-        const int64_t x0 = bx * j->x_task, x1 = min64(x0 + j->x_task, j->n_strip_x);
+        const int64_t bw = task / j->n_split_x, g0 = task % j->n_split_x * j->split_x, g1 = min64(g0 + j->split_x, j->n_group);
+        const int64_t r0 = bw * j->strips_w * TILE_W, nr = min64(j->strips_w * TILE_W, j->w->n_row - r0);
 
-        for (int64_t s = 0; s < ns; s++)
-            j->t->pack_w(panel + (size_t)s * strip_w, (const uint8_t *)j->w->data + (size_t)(r0 + s * TILE_W) * j->w->row_bytes,
-                         j->w->row_bytes, (int)min64(TILE_W, nr - s * TILE_W), j->w->n_col);
-        for (int64_t s = x0; s < x1; s += group) {
-            const int64_t e = min64(s + group, x1), rows = min64(e * tx, j->n) - s * tx;
-            many_group(j, panel, acc, raw, ns, s, e);
-            for (int64_t r = 0; r < rows; r++) store(j, raw + r * BLOCK_STRIPS * TILE_W, s * tx + r, r0, nr);
+        unpack_weights(j, panel, r0, nr);
+        for (int64_t g = g0; g < g1; g++) {
+            many_group(j, panel, acc, raw, ceil_div(nr, TILE_W), g);
+            for (int64_t r = g * GROUP_ROWS; r < min64((g + 1) * GROUP_ROWS, j->n); r++)
+                store(j, raw + (r - g * GROUP_ROWS) * BLOCK_STRIPS * TILE_W, r, r0, nr);
         }
     }
 }
 _Static_assert((int)W_PANEL_BYTES + BLOCK_STRIPS * GROUP_ROWS * (int)TILE_W * (int)VEC_BYTES_MAX + GROUP_ROWS * BLOCK_STRIPS * (int)TILE_W * 4 <= (int)SCRATCH_BYTES,
                "the many-rows path outgrew the scratch");
-_Static_assert(GROUP_ROWS % (int)TILE_X_MAX == 0, "a group is whole panels");
+_Static_assert(GROUP_ROWS >= (int)TILE_X_MAX, "a group holds a panel");
 
 /* n rows whose panels fit x_pack */
 static void matmul_many(mm_job *j)
@@ -160,15 +182,18 @@ static void matmul_many(mm_job *j)
     const int64_t strips = ceil_div(j->w->n_row, TILE_W), n_thread = j->c->n_thread;
     const int64_t fit = (int64_t)(W_PANEL_BYTES / (TILE_W * (size_t)j->n_step * j->step_bytes));
 
-    j->n_strip_x = ceil_div(j->n, j->t->tile_x);
+    const int64_t n_block = (j->n_step * (int64_t)j->step_bytes + K_BLOCK_BYTES / 2) / K_BLOCK_BYTES;
+
+    j->k_block = n_block > 1 ? ceil_div(j->n_step, n_block) : j->n_step;
+    j->n_group = ceil_div(j->n, GROUP_ROWS);
     atomic_store_explicit(&j->next, 0, memory_order_relaxed);
     pool_run(j->c->pool, pack_part, j);
 
     /* About four tasks per thread even things out; when the weights have too few rows for that, split x as well. */
     j->strips_w = min64(min64(fit, BLOCK_STRIPS), ceil_div(strips, 4 * n_thread));
     j->n_block_w = ceil_div(strips, j->strips_w);
-    j->n_split_x = j->n_block_w >= 2 * n_thread ? 1 : min64(j->n_strip_x, ceil_div(2 * n_thread, j->n_block_w));
-    j->x_task = ceil_div(j->n_strip_x, j->n_split_x);
+    j->n_split_x = j->n_block_w >= 2 * n_thread ? 1 : min64(j->n_group, ceil_div(2 * n_thread, j->n_block_w));
+    j->split_x = ceil_div(j->n_group, j->n_split_x);
     j->n_task = j->n_block_w * j->n_split_x;
     atomic_store_explicit(&j->next, 0, memory_order_relaxed);
     pool_run(j->c->pool, many_part, j);

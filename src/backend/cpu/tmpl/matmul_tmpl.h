@@ -18,15 +18,18 @@
 #define DOT_PACK_X pack_x_f32
 #endif
 
-/* Inlined with constant n: the accumulators stay in registers. */
+/* Inlined with constant n: the accumulators stay in registers. No branch sees them alive (a start from zero reads zeros, a
+ * final sum reads them back from memory), or the compiler would keep them on the stack on both sides of the loop. */
 static inline __attribute__((always_inline)) void tile_n(float *acc, const uint8_t *w, const uint8_t *x, int64_t n_step, const int n,
                                                          bool first, float *out, int64_t ldo)
 {
     enum { S = DOT_K * DOT_ELEM };
+    static const float zeros[TILE_X * TILE_W * VL];
+    const float *from = first ? zeros : acc;
     vf a[TILE_X][TILE_W];
 
     for (int i = 0; i < n; i++)
-        for (int j = 0; j < TILE_W; j++) a[i][j] = first ? vf_zero() : vf_load(acc + (i * TILE_W + j) * VL);
+        for (int j = 0; j < TILE_W; j++) a[i][j] = vf_load(from + (i * TILE_W + j) * VL);
     for (int64_t s = 0; s < n_step; s++, w += TILE_W * S, x += n * S) {
         DOT_T b[TILE_X];
         for (int i = 0; i < n; i++) b[i] = DOT_LOAD(x + i * S);
@@ -35,11 +38,11 @@ static inline __attribute__((always_inline)) void tile_n(float *acc, const uint8
             for (int i = 0; i < n; i++) a[i][j] = DOT_FMA(ww, b[i], a[i][j]);
         }
     }
-    if (out)
-        for (int i = 0; i < n; i++) vf_hsum4(out + i * ldo, a[i][0], a[i][1], a[i][2], a[i][3]);
-    else
-        for (int i = 0; i < n; i++)
-            for (int j = 0; j < TILE_W; j++) vf_store(acc + (i * TILE_W + j) * VL, a[i][j]);
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < TILE_W; j++) vf_store(acc + (i * TILE_W + j) * VL, a[i][j]);
+    if (!out) return;
+    for (int i = 0; i < n; i++, acc += TILE_W * VL)
+        vf_hsum4(out + i * ldo, vf_load(acc), vf_load(acc + VL), vf_load(acc + 2 * VL), vf_load(acc + 3 * VL));
 }
 
 static void matmul_tile(float *acc, const void *w, const void *x, int64_t n_step, int n, bool first, float *out, int64_t ldo)
@@ -77,6 +80,9 @@ static inline const uint8_t *dot_tail(uint8_t *t, const uint8_t *w, int64_t k0, 
     memcpy(t, w + k0 * elem, (size_t)((k - k0) * elem));
     return t;
 }
+
+/* Weights come from memory in blocks too short for the hardware's prefetcher: ask this far ahead. */
+enum { PREFETCH_BYTES = 512 };
 
 #define MM_CAT_(a, b) a##_##b
 #define MM_CAT(a, b) MM_CAT_(a, b)

@@ -5,19 +5,21 @@
 static void MM_CAT(pack_w, W_NAME)(void *panel, const void *w, size_t row_bytes, int n, int64_t k)
 {
     enum { S = DOT_K * DOT_ELEM };
-    uint8_t t[DOT_K * W_ELEM];
+    const uint8_t *p[TILE_W];
+    uint8_t *o = panel, t[DOT_K * W_ELEM];
+    int64_t i = 0;
 
-    for (int j = 0; j < TILE_W; j++) {
-        const uint8_t *p = (const uint8_t *)w + (size_t)j * row_bytes;
-        uint8_t *o = (uint8_t *)panel + j * S;
-        int64_t i = 0;
-        if (j >= n) {
-            for (; i < k; i += DOT_K, o += TILE_W * S) memset(o, 0, S);
-            continue;
+    /* Four rows at once are four streams for the prefetcher; missing rows repeat the last one and are blanked afterwards. */
+    for (int j = 0; j < TILE_W; j++) p[j] = (const uint8_t *)w + (size_t)(j < n ? j : n - 1) * row_bytes;
+    for (; i + DOT_K <= k; i += DOT_K, o += TILE_W * S)
+        for (int j = 0; j < TILE_W; j++) {
+            __builtin_prefetch(p[j] + i * W_ELEM + PREFETCH_BYTES);
+            DOT_STORE(o + j * S, W_LOAD(p[j] + i * W_ELEM));
         }
-        for (; i + DOT_K <= k; i += DOT_K, o += TILE_W * S) DOT_STORE(o, W_LOAD(p + i * W_ELEM));
-        if (i < k) DOT_STORE(o, W_LOAD(dot_tail(t, p, i, k, W_ELEM)));
-    }
+    if (i < k)
+        for (int j = 0; j < TILE_W; j++) DOT_STORE(o + j * S, W_LOAD(dot_tail(t, p[j], i, k, W_ELEM)));
+    for (int j = n; j < TILE_W; j++)
+        for (i = 0, o = (uint8_t *)panel + j * S; i < k; i += DOT_K, o += TILE_W * S) memset(o, 0, S);
 }
 
 /* nw weight rows times n rows of x; inlined with both constant. */
