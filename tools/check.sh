@@ -51,12 +51,12 @@ step_build() {
 
 step_unit() { meson_tests "$BUILD"; }
 
-# Kernel tests once for every set of instructions this machine can be told to stop at.
+# Kernel tests with the machine held to less than it has. (The unit step tries each instruction set it has.)
 step_masks() {
     local masks=(generic) rc=0 passed=0 failed=0
     case $(uname -m) in
-    x86_64) masks+=(avx2 "avx2,avx512" "avx2,avx512,avx512_vnni" "avx2,avx512,avx512_bf16" all) ;;
-    aarch64) masks+=(neon "neon,dotprod" all) ;;
+    x86_64) masks+=(avx2 "avx2,avx512") ;;
+    aarch64) masks+=(neon) ;;
     esac
     for mask in "${masks[@]}"; do
         for test in "$BUILD"/tests/kernels/test_*; do

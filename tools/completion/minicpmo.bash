@@ -2,24 +2,24 @@
 _minicpmo()
 {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
-    local load='--threads --isa --quiet --verbose --help'
+    local load='--ctx --kv --ubatch --threads --isa --bf16-dot --no-vision --no-audio --quiet --verbose --json --help'
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
         mapfile -t COMPREPLY < <(compgen -W 'run info tokenize bench synth trace --help --version' -- "$cur")
         return
     fi
     case $prev in
-    --image | --audio | --config | --tokenizer | -o | --output)
+    --image | --audio | --tools | --config | --tokenizer | -o | --output)
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         return ;;
     --kv)
         mapfile -t COMPREPLY < <(compgen -W 'f16 f32' -- "$cur")
         return ;;
     --isa)
-        mapfile -t COMPREPLY < <(compgen -W 'generic avx2 avx512 avx512_vnni avx512_bf16 neon dotprod' -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W 'generic avx2 avx512 avx512_vnni avx512_bf16 avx_vnni neon dotprod i8mm' -- "$cur")
         return ;;
     -p | --system | --temp | --top-k | --top-p | --min-p | --repeat-penalty | --seed | --max-tokens | --stop | \
-        --max-slices | --ctx | --threads | --prompt | --gen | --repeat | --case | --type | --shards | --max-shard-size)
+        --max-slices | --ctx | --ubatch | --threads | --prompt | --gen | --repeat | --case | --type | --shards | --max-shard-size)
         return ;;
     esac
     if [[ $cur != -* ]]; then
@@ -27,12 +27,13 @@ _minicpmo()
         return
     fi
     case ${COMP_WORDS[1]} in
-    run) load+=' -p --image --audio --system --think --omni --temp --top-k --top-p --min-p --repeat-penalty --greedy
-        --seed --max-tokens --stop --max-slices --no-image-id --ctx --kv --bf16-dot --no-vision --no-audio --json' ;;
-    info) load='--json --ctx --kv --help' ;;
-    bench) load+=' --json --prompt --gen --repeat --bf16-dot' ;;
+    run) load+=' --prompt --image --audio --system --tools --think --omni --temp --top-k --top-p --min-p --repeat-penalty --greedy
+        --seed --max-tokens --stop --max-slices --no-image-id' ;;
+    info) load+=' --tensors' ;;
+    tokenize) load='--ids --decode --literal --json --help' ;;
+    bench) load+=' --prompt --gen --image --audio --repeat' ;;
     synth) load='--config --seed --tokenizer --type --shards --max-shard-size --threads -o --output --help' ;;
-    trace) load+=' --case -o' ;;
+    trace) load='--case -o --help' ;;
     *) load=--help ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$load" -- "$cur")
