@@ -14,6 +14,7 @@
 #include "cli/trace_encoders.h"
 #include "cli/trace_image.h"
 #include "cli/trace_llm.h"
+#include "cli/trace_quants.h"
 #include "cli/trace_sample.h"
 #include "cli/trace_text.h"
 #include "core/alloc.h"
@@ -52,7 +53,8 @@ static mo_status run_text(const char *stage, const trace_ctx *ctx, const json_t 
 
 typedef mo_status (*stage_fn)(const char *stage, const trace_ctx *ctx, const json_t *input, trace_out *out, bool *known, mo_error *err);
 
-static const stage_fn stages[] = { run_text, run_image, trace_audio_stage, trace_encoder_stage, trace_sample_stage, trace_llm_stage, trace_chat_stage };
+static const stage_fn stages[] = { run_text, run_image, trace_audio_stage, trace_encoder_stage, trace_sample_stage, trace_llm_stage, trace_chat_stage,
+                                   trace_quants_stage };
 
 static mo_status write_values(const trace_out *out, mo_error *err)
 {
