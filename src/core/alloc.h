@@ -22,8 +22,23 @@ char *mo_strndup(const char *s, size_t n);
 void mo_free(void *p); /* accepts NULL */
 
 /* Both return false on overflow and leave *out alone. */
-static inline bool mo_size_mul(size_t a, size_t b, size_t *out) { return !__builtin_mul_overflow(a, b, out); }
-static inline bool mo_size_add(size_t a, size_t b, size_t *out) { return !__builtin_add_overflow(a, b, out); }
+static inline bool mo_size_mul(size_t a, size_t b, size_t *out)
+{
+    size_t n;
+
+    if (__builtin_mul_overflow(a, b, &n)) return false;
+    *out = n;
+    return true;
+}
+
+static inline bool mo_size_add(size_t a, size_t b, size_t *out)
+{
+    size_t n;
+
+    if (__builtin_add_overflow(a, b, &n)) return false;
+    *out = n;
+    return true;
+}
 
 static inline size_t mo_round_up(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
