@@ -142,12 +142,12 @@ static mo_status print_json(const answer *a, const mo_model *m, mo_error *err)
     if (!text) return mo_fail(err, MO_E_NOMEM, "no memory for the answer as JSON");
     puts(text);
     free(text); /* jansson's own allocation */
-    return MO_OK;
+    return cli_flush() ? MO_OK : mo_fail(err, MO_E_IO, "standard output takes no more");
 }
 
 static mo_status answer_once(mo_session *s, const mo_model *m, const options *o, mo_error *err)
 {
-    answer a = { .is_collected = o->json != 0, .quiet = o->m.quiet != 0 };
+    answer a = { .is_collected = o->json != 0, .quiet = o->m.quiet != 0, .one_shot = true };
     buf question = { 0 };
     mo_status st = MO_OK;
 

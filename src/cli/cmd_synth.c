@@ -38,7 +38,8 @@ typedef struct options {
 static const char usage[] =
     "usage: minicpmo synth --config FILE [OPTION...] -o DIR\n"
     "\n"
-    "Writes a checkpoint in the Hugging Face layout whose every value is a function of the tensor's name, the index and the seed.\n"
+    "Writes a checkpoint in the Hugging Face layout.\n"
+    "Every value is a function of the tensor's name, its index and the seed.\n"
     "\n"
     "  --config FILE           the model's config.json\n"
     "  --seed N                another N, other values (1)\n"

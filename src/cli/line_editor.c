@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <locale.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,6 +93,13 @@ static unsigned char on_cancel(EditLine *el, int ch)
     if (l->lastchar == l->buffer) return CC_EOF;
     e->is_cancelled = true;
     return CC_NEWLINE;
+}
+
+static unsigned char on_suspend(EditLine *el, int ch)
+{
+    (void)el, (void)ch;
+    raise(SIGTSTP); /* libedit's handler gives the terminal back first */
+    return CC_REDISPLAY;
 }
 
 /* ---- completion: what all candidates share is put in; if that is nothing, they are listed ---- */
@@ -215,10 +223,13 @@ static void start_libedit(line_editor *e)
     el_set(e->el, EL_CLIENTDATA, e);
     el_set(e->el, EL_PROMPT, prompt_of);
     el_set(e->el, EL_EDITOR, "emacs");
+    el_set(e->el, EL_SIGNAL, 1); /* whatever signal ends or stops us finds the terminal as it was */
     el_set(e->el, EL_SETTY, "-d", "-isig", NULL); /* Ctrl-C is a key while a line is edited */
     el_set(e->el, EL_ADDFN, "mo-cancel", "throw the line away, or leave", on_cancel);
+    el_set(e->el, EL_ADDFN, "mo-suspend", "stop the program", on_suspend);
     el_set(e->el, EL_ADDFN, "mo-complete", "complete a command or a file name", on_complete);
     el_set(e->el, EL_BIND, "^C", "mo-cancel", NULL);
+    el_set(e->el, EL_BIND, "^Z", "mo-suspend", NULL);
     el_set(e->el, EL_BIND, "^I", "mo-complete", NULL);
     el_set(e->el, EL_BIND, "^R", "em-inc-search-prev", NULL);
     if (!(e->history = history_init())) return;

@@ -2,10 +2,12 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/options.h"
 
@@ -104,10 +106,19 @@ static int dispatch(int argc, char **argv)
     return unknown_command(argv[1]);
 }
 
+/* A descriptor among 0, 1, 2 that is closed would be the next file we open, and our words would go into it. The other way
+ * round /dev/null takes its number: reading or writing there fails, as it should. */
+static void fill_closed(void)
+{
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 1 ? O_RDONLY : O_WRONLY) != fd) return;
+}
+
 int main(int argc, char **argv)
 {
     int code;
 
+    fill_closed();
     signal(SIGPIPE, SIG_IGN); /* a reader that left is a failed write, told in one sentence */
     code = dispatch(argc, argv);
     return cli_flush() || code ? code : 1;

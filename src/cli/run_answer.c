@@ -21,10 +21,10 @@ static void on_interrupt(int sig)
     if (s) mo_session_interrupt(s);
 }
 
-/* The second Ctrl-C of an answer finds the system's own handling: it ends the program. */
-static void catch_interrupt(mo_session *s, struct sigaction *before)
+/* one_shot: the second Ctrl-C finds the system's own handling, which ends the program. */
+static void catch_interrupt(mo_session *s, bool one_shot, struct sigaction *before)
 {
-    struct sigaction a = { .sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND };
+    struct sigaction a = { .sa_handler = on_interrupt, .sa_flags = one_shot ? (int)SA_RESETHAND : 0 };
 
     interrupt_target = s;
     sigemptyset(&a.sa_mask);
@@ -125,7 +125,7 @@ mo_status answer_run(answer *a, mo_session *s, mo_error *err)
     a->end = (mo_event){ 0 };
     buf_clear(&a->text);
     if ((st = mo_session_answer(s, err)) != MO_OK) return st;
-    catch_interrupt(s, &before);
+    catch_interrupt(s, a->one_shot, &before);
     st = step_all(&v, s, err);
     release_interrupt(&before);
     progress_end(&v.bar);

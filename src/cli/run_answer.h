@@ -10,6 +10,7 @@
 typedef struct answer {
     bool is_collected; /* text goes into `text` instead of stdout */
     bool quiet;        /* no progress */
+    bool one_shot;     /* a second Ctrl-C ends the program */
     buf text;
     mo_event end;      /* figures and reason */
 } answer;

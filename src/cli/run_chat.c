@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -223,14 +224,28 @@ static mo_status one_line(chat *c, line_editor *e, buf *line)
     return MO_OK;
 }
 
+static void do_nothing(int sig) { (void)sig; }
+
+/* Between answers Ctrl-C is a key of the line editor; a late one must not end the program. Plain reading is broken off by
+ * it (no SA_RESTART), which leaves. */
+static void ignore_interrupt(struct sigaction *before)
+{
+    struct sigaction a = { .sa_handler = do_nothing };
+
+    sigemptyset(&a.sa_mask);
+    sigaction(SIGINT, &a, before);
+}
+
 int chat_run(mo_session *s, const chat_opts *o, bool is_open)
 {
     chat c = { .s = s, .o = *o, .is_open = is_open, .has_media = is_open };
     const char *names[N_COMMAND + 1] = { NULL };
+    struct sigaction before;
     line_editor *e;
     buf line = { 0 };
     mo_status st = MO_OK;
 
+    ignore_interrupt(&before);
     for (int i = 0; i < N_COMMAND; i++) names[i] = commands[i].name;
     c.system = o->system ? mo_strdup(o->system) : NULL;
     e = line_editor_open(names);
@@ -241,6 +256,7 @@ int chat_run(mo_session *s, const chat_opts *o, bool is_open)
     if (!o->quiet && st == MO_OK) cli_note("/help lists the commands; Ctrl-D leaves.");
     while (st == MO_OK && !c.leave) st = one_line(&c, e, &line);
     line_editor_close(e);
+    sigaction(SIGINT, &before, NULL);
     buf_free(&line);
     mo_free(c.system);
     return st == MO_OK ? 0 : 1;

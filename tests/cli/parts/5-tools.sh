@@ -1,0 +1,47 @@
+# shellcheck shell=bash
+# tokenize, info, bench.
+
+run tokenize "$model" 'Hi "x"<|im_end|>' --ids
+check "tokenize --ids" test "$rc" = 0 -a "${out##* }" = 151645
+ids=$out
+run tokenize "$model" 'Hi "x"<|im_end|>'
+check "tokenize: a line for each id" test "$(cut -f1 "$tmp/out" | paste -sd' ')" = "$ids"
+check "tokenize: a piece in quotes" grep -qF $'151645\t"<|im_end|>"' "$tmp/out"
+# shellcheck disable=SC2086  # ids are words
+run tokenize "$model" --decode $ids
+check "tokenize --decode gives the text back" test "$out" = 'Hi "x"<|im_end|>'
+printf '%s' "[${ids// /, }]" | "$program" tokenize "$model" --decode >"$tmp/out" 2>"$tmp/err"
+rc=$? && read_streams
+check "tokenize --decode from a pipe" test "$out" = 'Hi "x"<|im_end|>'
+printf 'Hé' | "$program" tokenize "$model" --json >"$tmp/out" 2>"$tmp/err"
+rc=$? && read_streams
+check_json "tokenize --json from a pipe" "j['n'] == 3 and j['tokens'][0]['piece'] == 'H' and j['tokens'][1]['bytes'] == 'c3'"
+run tokenize "$model" '<|im_end|>' --ids --literal
+check "tokenize --literal" test "$rc" = 0 -a "$(wc -w <<<"$out")" = 10
+run tokenize "$model" '' --ids
+check "tokenize an empty text" test "$rc" = 0 -a -z "$out"
+mkdir "$tmp/tokenizer" && cp "$model"/*vocab* "$model"/*merges* "$model"/*token* "$tmp/tokenizer" 2>/dev/null
+run tokenize "$tmp/tokenizer" 'Hi "x"<|im_end|>' --ids
+check "tokenize needs no weights" test "$out" = "$ids"
+refused "tokenize two texts" 2 "put the text in quotes" tokenize "$model" a b
+refused "decode what is no id" 1 "is no token id" tokenize "$model" --decode 12x
+refused "decode an id that is none" 1 "there is no token 200000" tokenize "$model" --decode 200000
+
+run info "$model"
+check "info" ended 0
+check "info: the member" grep -q '^MiniCPM-o 4.5' "$tmp/out"
+check "info: what is not there" grep -q 'speech language model.*not in this checkpoint' "$tmp/out"
+check "info: the plan" grep -q '^fits: ' "$tmp/out"
+run info "$model" --json --tensors --ctx 1024 --kv f32
+check_json "info --json" "j['memory']['n_ctx'] == 1024 and j['memory']['fits'] is True and j['memory']['total'] == sum(j['memory'][k] for k in ('weights_mapped', 'weights_copied', 'weights_repacked', 'scratch', 'kv_cache', 'tokenizer', 'session'))"
+check_json "info --json: modules and tensors" "j['modules']['vision']['present'] and not j['modules']['tts']['present'] and len(j['tensors']) == sum(m['tensors'] for m in j['modules'].values())"
+check_json "info --json: a float32 cache of 1024 positions" "j['memory']['kv_cache'] == 1024 * 4 * 2 * 2 * 32 * 4"
+run info "$model" --no-vision --no-audio --json
+check_json "info without the encoders" "j['memory']['vision'] == 0 and j['memory']['audio'] == 0"
+
+run bench "$model" --repeat 2 --prompt 64 --gen 4 --image 448 --audio 1 --json
+check "bench" ended 0
+check_json "bench --json" "{'open', 'prefill 64', 'decode at 64', 'picture, side 448', 'sound of 1 s', 'memory read'} == {r['name'] for r in j['results']} and all(0 < r['min'] <= r['median'] <= r['max'] and r['runs'] == 2 for r in j['results']) and j['decode_share'] > 0"
+run bench "$model" --repeat 1 --prompt 16 --gen 2 --no-vision --no-audio
+check "bench of the language model alone" test "$rc" = 0
+refused "bench beyond the context" 1 "this model takes 40960" bench "$model" --prompt 40000 --gen 1000
