@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Run the project's tests and end in one line: N passed, N failed[, N skipped].
 #
-#   check.sh [STEP ...]    STEP: build unit masks sanitize tsan neon fuzz golden cli     (all, in this order)
+#   check.sh [STEP ...]    STEP: build unit masks sanitize tsan neon fuzz golden     (all, in this order)
 #
 # A step is a function below. What it prints goes to BUILD/check/STEP.log and is shown when it fails. If its last such
 # line says "N passed, N failed", those are its counts, otherwise a step counts as one. A failing step does not stop the
@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.." || exit 1
 BUILD=${BUILD:-build}
 SHARED=${MO_SHARED:-../shared}
 LOGS=$BUILD/check
-STEPS=(build unit masks sanitize tsan neon fuzz golden cli)
+STEPS=(build unit masks sanitize tsan neon fuzz golden)
 
 n_passed=0 n_failed=0 n_skipped=0
 
@@ -49,6 +49,7 @@ step_build() {
     build_in "$BUILD"
 }
 
+# Unit, kernel, golden and command-line tests, and every fuzzer for a moment.
 step_unit() { meson_tests "$BUILD" --no-suite cli; }
 
 # Kernel tests with the machine held to less than it has. (The unit step tries each instruction set it has.)
@@ -98,7 +99,12 @@ step_tsan() {
     return $rc
 }
 
-step_neon() { tools/test-neon.sh; }
+step_neon() {
+    tools/test-neon.sh "$PWD/$BUILD/neon"
+    local rc=$?
+    tools/tally.py "$BUILD/neon/meson-logs/testlog.json"
+    return $rc
+}
 
 step_fuzz() {
     sanitizer_build || return 1
@@ -140,8 +146,6 @@ step_golden() {
     "$python" "$SHARED/golden/check.py" --program "$BUILD/minicpmo" --work "$BUILD/golden" \
         --skip mel-stream,audio-stream,video text llm see hear
 }
-
-step_cli() { tests/cli/run.sh "$BUILD/minicpmo"; }
 
 # ---- counting ----
 
