@@ -58,7 +58,7 @@ static mo_status cpu_weight(backend *be, weight *out, int32_t type, int64_t n_ro
 
     *out = (weight){ 0 };
     if (!d) return mo_fail(err, MO_E_UNSUPPORTED, "weight type %d is not known", type);
-    if (!cpu_of(be)->k.matmul[type] || !cpu_of(be)->k.to_f32[type])
+    if (!cpu_of(be)->k.to_f32[type]) /* without kernels of its own a type goes through F32's, decoded row by row */
         return mo_fail(err, MO_E_UNSUPPORTED, "no CPU kernel for weights of type %s", d->name);
     if (n_row < 1 || n_col < 1 || n_col % d->n_block)
         return mo_fail(err, MO_E_ARG, "weight of %lld x %lld: rows must be whole blocks of %d", (long long)n_row, (long long)n_col, d->n_block);
@@ -164,6 +164,8 @@ mo_status cpu_backend_new_kernels(backend **out, const kernels *k, int n_thread,
     if (!(c = mo_zalloc(sizeof *c))) return mo_fail(err, MO_E_NOMEM, "no memory for the CPU backend");
     c->base.ops = &cpu_ops;
     c->k = *k;
+    for (int32_t i = 0; i < MO_DTYPE_COUNT; i++)
+        if (dtype_get(i) && !c->k.to_f32[i]) c->k.to_f32[i] = dtype_get(i)->to_f32;
     c->n_thread = n_thread;
     if (!work_memory(c)) goto nomem;
     if ((st = pool_new(&c->pool, n_thread, err)) != MO_OK) goto fail;

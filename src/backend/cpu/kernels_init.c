@@ -11,6 +11,8 @@ void kernels_init(kernels *k, unsigned isa, bool use_bf16_dot)
     kernels_init_generic(k);
 #if defined(__x86_64__)
     if (isa & MO_ISA_AVX2) kernels_init_avx2(k);
+    if (isa & MO_ISA_AVX512) kernels_init_avx512(k);
+    if ((isa & MO_ISA_AVX512) && (isa & MO_ISA_AVX512_BF16) && use_bf16_dot) kernels_init_avx512_bf16(k);
 #elif defined(__aarch64__)
     if (isa & MO_ISA_NEON) kernels_init_neon(k);
 #endif

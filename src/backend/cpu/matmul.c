@@ -31,6 +31,7 @@ typedef struct mm_job {
     cpu_backend *c;
     const matmul_type *t;
     const weight *w;
+    void (*to_f32)(float *y, const void *w, int64_t n); /* the type has no kernels of its own: F32's work on decoded rows. Else NULL */
     float *y;
     const float *x;
     int64_t ldy, ldx, n;
@@ -55,23 +56,44 @@ static void store(const mm_job *j, const float *raw, int64_t x_row, int64_t w_ro
                      j->ep.accumulate);
 }
 
+/* Thread's scratch for decoded rows, behind what the paths use. */
+enum { DECODED_AT = W_PANEL_BYTES + BLOCK_STRIPS * GROUP_ROWS * TILE_W * VEC_BYTES_MAX + GROUP_ROWS * BLOCK_STRIPS * TILE_W * 4 };
+_Static_assert(DECODED_AT % VEC_BYTES_MAX == 0 && MATMUL_COL_MAX * 4 <= SCRATCH_BYTES - VEC_TASK_ROWS * TILE_X_MAX * 4, "a decoded row fits");
+
+static void decode_rows(const mm_job *j, float *out, int64_t r0, int64_t nr)
+{
+    for (int64_t r = 0; r < nr; r++) j->to_f32(out + r * j->w->n_col, (const uint8_t *)j->w->data + (size_t)(r0 + r) * j->w->row_bytes, j->w->n_col);
+}
+
 /* ---- few rows ---- */
+
+/* Weight rows [r0, r0 + nr), ready to be read as the kernel wants them, times all of x. */
+static void few_rows(const mm_job *j, float *raw, const void *w, size_t row_bytes, int64_t r0, int64_t nr)
+{
+    const size_t x_bytes = mo_round_up((size_t)j->n_step * j->step_bytes, VEC_BYTES_MAX);
+
+    for (int64_t i = 0; i < j->n; i += j->t->tile_x) {
+        const int ni = (int)min64(j->t->tile_x, j->n - i);
+        j->t->matvec(raw, VEC_TASK_ROWS, w, row_bytes, nr, j->c->x_pack + (size_t)i * x_bytes, x_bytes, ni, j->w->n_col);
+        for (int r = 0; r < ni; r++) store(j, raw + r * VEC_TASK_ROWS, i + r, r0, nr);
+    }
+}
 
 static void few_part(void *arg, int i_thread, int n_thread)
 {
     mm_job *j = arg;
     float *raw = (float *)j->c->scratch[i_thread];
-    const size_t x_bytes = mo_round_up((size_t)j->n_step * j->step_bytes, VEC_BYTES_MAX);
+    float *decoded = raw + VEC_TASK_ROWS * TILE_X_MAX;
+    const int64_t fit = (SCRATCH_BYTES / 4 - VEC_TASK_ROWS * TILE_X_MAX) / j->w->n_col;
     int64_t task;
 
     (void)n_thread;
     while ((task = atomic_fetch_add_explicit(&j->next, 1, memory_order_relaxed)) < j->n_task) {
         const int64_t r0 = task * j->task_rows, nr = min64(j->task_rows, j->w->n_row - r0);
-        const uint8_t *w = (const uint8_t *)j->w->data + (size_t)r0 * j->w->row_bytes;
-        for (int64_t i = 0; i < j->n; i += j->t->tile_x) {
-            const int ni = (int)min64(j->t->tile_x, j->n - i);
-            j->t->matvec(raw, VEC_TASK_ROWS, w, j->w->row_bytes, nr, j->c->x_pack + (size_t)i * x_bytes, x_bytes, ni, j->w->n_col);
-            for (int r = 0; r < ni; r++) store(j, raw + r * VEC_TASK_ROWS, i + r, r0, nr);
+        if (!j->to_f32) few_rows(j, raw, (const uint8_t *)j->w->data + (size_t)r0 * j->w->row_bytes, j->w->row_bytes, r0, nr);
+        for (int64_t r = 0; j->to_f32 && r < nr; r += fit) {
+            decode_rows(j, decoded, r0 + r, min64(fit, nr - r));
+            few_rows(j, raw, decoded, (size_t)j->w->n_col * sizeof(float), r0 + r, min64(fit, nr - r));
         }
     }
 }
@@ -122,14 +144,21 @@ static void pack_part(void *arg, int i_thread, int n_thread)
 static void unpack_weights(const mm_job *j, uint8_t *panel, int64_t r0, int64_t nr)
 {
     const int64_t ns = ceil_div(nr, TILE_W);
+    const size_t row_bytes = j->to_f32 ? (size_t)j->w->n_col * sizeof(float) : j->w->row_bytes;
+    const int32_t type = j->to_f32 ? MO_F32 : j->w->type;
+    float *decoded = (float *)(panel + DECODED_AT);
 
-    for (int64_t i = 0; i < ns; i++)
+    for (int64_t i = 0; i < ns; i++) {
+        const int64_t r = r0 + i * TILE_W, n = min64(TILE_W, r0 + nr - r);
+        const uint8_t *rows = j->to_f32 ? (const uint8_t *)decoded : (const uint8_t *)j->w->data + (size_t)r * j->w->row_bytes;
+
+        if (j->to_f32) decode_rows(j, decoded, r, n);
         for (int64_t s = 0; s < j->n_step; s += j->k_block) {
-            const int64_t k0 = s * j->t->k_step, steps = min64(j->k_block, j->n_step - s), r = r0 + i * TILE_W;
-            const uint8_t *w = (const uint8_t *)j->w->data + (size_t)r * j->w->row_bytes + dtype_row_bytes(j->w->type, k0);
-            j->t->pack_w(panel + (size_t)((s * ns + i * steps) * TILE_W) * j->step_bytes, w, j->w->row_bytes,
-                         (int)min64(TILE_W, r0 + nr - r), min64(steps * j->t->k_step, j->w->n_col - k0));
+            const int64_t k0 = s * j->t->k_step, steps = min64(j->k_block, j->n_step - s);
+            j->t->pack_w(panel + (size_t)((s * ns + i * steps) * TILE_W) * j->step_bytes, rows + dtype_row_bytes(type, k0), row_bytes, (int)n,
+                         min64(steps * j->t->k_step, j->w->n_col - k0));
         }
+    }
 }
 
 /* Group i of x against ns unpacked weight panels, all of k; sums to raw [rows][BLOCK_STRIPS * TILE_W]. */
@@ -202,15 +231,16 @@ static void matmul_many(mm_job *j)
 void cpu_matmul(backend *be, float *y, int64_t ldy, const weight *w, const float *x, int64_t ldx, int64_t n, const epilogue *ep)
 {
     cpu_backend *c = cpu_of(be);
-    const matmul_type *t = c->k.matmul[w->type];
-    mm_job j = { .c = c, .t = t, .w = w, .ldy = ldy, .ldx = ldx };
+    const bool own = c->k.matmul[w->type]; /* else decoded rows go through F32's */
+    const matmul_type *t = c->k.matmul[own ? w->type : MO_F32];
+    mm_job j = { .c = c, .t = t, .w = w, .to_f32 = own ? NULL : c->k.to_f32[w->type], .ldy = ldy, .ldx = ldx };
     int64_t fit, rows;
     bool few;
 
     if (ep) j.ep = *ep;
     j.n_step = ceil_div(w->n_col, t->k_step);
     j.step_bytes = (size_t)t->k_step * (size_t)t->elem;
-    few = n <= N_FEW || TILE_W * (size_t)j.n_step * j.step_bytes > W_PANEL_BYTES;
+    few = n <= N_FEW || TILE_W * (size_t)j.n_step * j.step_bytes > W_PANEL_BYTES || (!own && TILE_W * 4 * w->n_col > SCRATCH_BYTES - DECODED_AT);
     fit = (int64_t)(X_PACK_BYTES / mo_round_up((size_t)j.n_step * j.step_bytes, VEC_BYTES_MAX));
     if (few) rows = min64(fit, N_FEW);
     else rows = fit / GROUP_ROWS * GROUP_ROWS;

@@ -16,6 +16,21 @@
 #define DOT_STORE(p, v) vf_store(p, v)
 #define DOT_ELEM 4
 #define DOT_PACK_X pack_x_f32
+
+/* n rows of x, interleaved by steps, the last step padded with zeros. */
+static void pack_x_f32(void *panel, const float *x, int64_t ldx, int n, int64_t k)
+{
+    float *o = panel;
+
+    for (int r = 0; r < n; r++) {
+        const float *p = x + r * ldx;
+        float *q = o + r * VL;
+        int64_t i = 0;
+        for (; i + VL <= k; i += VL, q += n * VL) vf_store(q, vf_load(p + i));
+        if (i < k) vf_store(q, vf_load_n(p + i, k - i));
+    }
+}
+
 #endif
 
 /* Inlined with constant n: the accumulators stay in registers. No branch sees them alive (a start from zero reads zeros, a
@@ -56,20 +71,6 @@ static void matmul_tile(float *acc, const void *w, const void *x, int64_t n_step
     TILE_CASE(5)
     TILE_CASE(6)
 #undef TILE_CASE
-    }
-}
-
-/* n rows of x, interleaved by steps, the last step padded with zeros. */
-static void pack_x_f32(void *panel, const float *x, int64_t ldx, int n, int64_t k)
-{
-    float *o = panel;
-
-    for (int r = 0; r < n; r++) {
-        const float *p = x + r * ldx;
-        float *q = o + r * VL;
-        int64_t i = 0;
-        for (; i + VL <= k; i += VL, q += n * VL) vf_store(q, vf_load(p + i));
-        if (i < k) vf_store(q, vf_load_n(p + i, k - i));
     }
 }
 

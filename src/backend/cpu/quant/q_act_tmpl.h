@@ -1,0 +1,68 @@
+/* Activations to int8 chunks (q_act). Plain loops; the compiler makes vectors of them. */
+
+/* 1.5 * 2^23: adding it rounds to an integer (nearest, ties to even) that stands in the low bits. */
+#define Q_MAGIC 12582912.0f
+#define Q_MAGIC_BITS 0x4b400000
+
+/* n elements with one scale; q of 32 bits, so that the loops vectorise */
+static float act_scale(int32_t *q, const float *x, int n)
+{
+    int32_t u[Q_CHUNK], top = 0;
+    float amax, id;
+
+    memcpy(u, x, (size_t)n * sizeof *u);
+    for (int i = 0; i < n; i++) {
+        int32_t a = u[i] & 0x7fffffff; /* |x|: ordered as integers, NaN above infinity */
+        top = a > top ? a : top;
+    }
+    memcpy(&amax, &top, sizeof amax);
+    if (top >= 0x7f800000 || amax < 1e-30f) {
+        memset(q, 0, (size_t)n * sizeof *q);
+        return top >= 0x7f800000 ? NAN : 0;
+    }
+    id = 127 / amax;
+    for (int i = 0; i < n; i++) {
+        float f = x[i] * id + Q_MAGIC;
+        memcpy(&u[i], &f, sizeof f);
+    }
+    for (int i = 0; i < n; i++) q[i] = u[i] - Q_MAGIC_BITS;
+    return amax / 127;
+}
+
+static inline __attribute__((always_inline)) void act_pack(void *dst, size_t stride, const float *x, int64_t k, const bool super,
+                                                           const int per_sum, const bool wide)
+{
+    for (int64_t k0 = 0; k0 < k; k0 += Q_CHUNK, dst = (uint8_t *)dst + stride) {
+        const int n = k - k0 < Q_CHUNK ? (int)(k - k0) : Q_CHUNK;
+        int32_t q[Q_CHUNK];
+        q_act *a = dst;
+
+        memset(a, 0, offsetof(q_act, q));
+        if (n < Q_CHUNK) memset(q, 0, sizeof q);
+        if (super) a->d[0] = act_scale(q, x + k0, n);
+        else
+            for (int i = 0; i < n / 32; i++) a->d[i] = act_scale(q + 32 * i, x + k0 + 32 * i, 32);
+        for (int i = 0; i < Q_CHUNK / per_sum; i++) {
+            int32_t s = 0;
+            for (int e = 0; e < per_sum; e++) s += q[i * per_sum + e];
+            a->sum[i] = (int16_t)s;
+        }
+        if (wide)
+            for (int i = 0; i < Q_CHUNK; i++) ((q_act_wide *)dst)->q[i] = (int16_t)q[i];
+        else
+            for (int i = 0; i < Q_CHUNK; i++) a->q[i] = (int8_t)q[i];
+    }
+}
+
+#define ACT_PACK(name, super, per_sum, wide) \
+    static void name(void *dst, size_t stride, const float *x, int64_t k) { act_pack(dst, stride, x, k, super, per_sum, wide); }
+ACT_PACK(pack_block, false, 32, false)
+ACT_PACK(pack_super_32, true, 32, false)
+ACT_PACK(pack_super_16, true, 16, false)
+#if Q_WIDE_SIGNED
+ACT_PACK(pack_block_wide, false, 32, true)
+ACT_PACK(pack_super_32_wide, true, 32, true)
+#else
+#define pack_block_wide pack_block
+#define pack_super_32_wide pack_super_32
+#endif

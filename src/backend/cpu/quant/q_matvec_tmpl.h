@@ -1,0 +1,96 @@
+/* Few rows: blocks decoded in registers (quant.h). Included after q_tile_tmpl.h.
+ *
+ * MR weight rows at a time: each row's block leaves a vector of partial integer sums per activation row; those of MR rows
+ * are summed across lanes together, into one vector of results.
+ */
+enum { PREFETCH_ROWS = 2 * MR }; /* how far ahead of the rows being read */
+
+/* nr <= MR weight rows times n activation rows, inlined with constant n. */
+#define MV_ARGS float *out, int64_t ldo, const uint8_t *w, size_t rb, int nr, const uint8_t *x, size_t ldx, const int n, int64_t k
+
+typedef b32 (*decode_fn)(const uint8_t *b, int j);
+typedef void (*scales_fn)(const uint8_t *b, int32_t *s, int16_t *mn);
+
+Q_INLINE void matvec_super(MV_ARGS, const size_t bytes, const size_t at_d, const size_t at_m, decode_fn decode, scales_fn scales,
+                           const int sub, const int mins, const bool sgn)
+{
+    vmf y[Q_FEW];
+
+    for (int i = 0; i < n; i++) y[i] = (vmf){ 0 };
+    for (int64_t c = 0; c < k / Q_CHUNK; c++, w += bytes, x += sizeof(q_act)) {
+        vm isum[Q_FEW][MR], imin[Q_FEW][MR];
+        vmf d = { 0 }, m = { 0 };
+
+        for (int r = nr; r < MR; r++)
+            for (int i = 0; i < n; i++) isum[i][r] = imin[i][r] = (vm){ 0 };
+        for (int r = 0; r < nr; r++) {
+            const uint8_t *b = w + (size_t)r * rb;
+            int32_t sc[16];
+            int16_t mn[16];
+            vm s[Q_FEW];
+
+            for (size_t o = 0; o < bytes; o += 64) __builtin_prefetch(b + PREFETCH_ROWS * rb + o);
+            scales(b, sc, mn);
+            for (int i = 0; i < n; i++) s[i] = (vm){ 0 };
+            Q_UNROLL
+            for (int j = 0; j < 8; j++) {
+                const b32 q = decode(b, j);
+                Q_UNROLL
+                for (int i = 0; i < n; i++) {
+                    const int8_t *xq = ((const q_act *)(const void *)(x + (size_t)i * ldx))->q + 32 * j;
+                    s[i] = sub == 32 ? mv_dot(s[i], q, xq, sc[j], sgn) : mv_dot2(s[i], q, xq, sc[2 * j], sc[2 * j + 1], sgn);
+                }
+            }
+            for (int i = 0; i < n; i++) {
+                const int16_t *xs = ((const q_act *)(const void *)(x + (size_t)i * ldx))->sum;
+                if (mins == MIN_INT) s[i] -= mv_pairs(mn, xs, Q_CHUNK / sub);
+                if (mins == MIN_FLOAT) imin[i][r] = mv_pairs(mn, xs, Q_CHUNK / sub);
+                isum[i][r] = s[i];
+            }
+            d[r] = q_f16(b + at_d);
+            if (mins == MIN_FLOAT) m[r] = q_f16(b + at_m);
+        }
+        for (int i = 0; i < n; i++) {
+            float dx;
+            vmf t = d * __builtin_convertvector(mv_sums(isum[i]), vmf);
+            if (mins == MIN_FLOAT) t -= m * __builtin_convertvector(mv_sums(imin[i]), vmf);
+            memcpy(&dx, x + (size_t)i * ldx, sizeof dx);
+            y[i] += t * dx;
+        }
+    }
+    for (int i = 0; i < n; i++) memcpy(out + i * ldo, &y[i], (size_t)nr * sizeof(float));
+}
+
+Q_INLINE void matvec_block(MV_ARGS, const size_t bytes, const size_t at_d, const size_t at_m, decode_fn decode, const int bias, const bool has_min, const bool sgn)
+{
+    vmf y[Q_FEW];
+
+    for (int i = 0; i < n; i++) y[i] = (vmf){ 0 };
+    for (int64_t c = 0; c < k / 32; c++, w += bytes) {
+        const uint8_t *xc = x + (size_t)(c / 8) * sizeof(q_act);
+        const int e = (int)(c % 8);
+        vm isum[Q_FEW][MR];
+        vmf d = { 0 }, m = { 0 };
+
+        for (int r = nr; r < MR; r++)
+            for (int i = 0; i < n; i++) isum[i][r] = (vm){ 0 };
+        for (int r = 0; r < nr; r++) {
+            const uint8_t *b = w + (size_t)r * rb;
+            const b32 q = decode(b, 0);
+
+            if (c % 2 == 0) __builtin_prefetch(b + PREFETCH_ROWS * rb);
+            for (int i = 0; i < n; i++)
+                isum[i][r] = mv_dot_1(q, ((const q_act *)(const void *)(xc + (size_t)i * ldx))->q + 32 * e, sgn);
+            d[r] = q_f16(b + at_d);
+            if (has_min) m[r] = q_f16(b + at_m);
+        }
+        for (int i = 0; i < n; i++) {
+            const q_act *xa = (const q_act *)(const void *)(xc + (size_t)i * ldx);
+            const vmi s = mv_sums(isum[i]);
+            vmf t = d * __builtin_convertvector(bias ? s - bias * (int32_t)xa->sum[e] : s, vmf);
+            if (has_min) t += m * (float)xa->sum[e];
+            y[i] += t * xa->d[e];
+        }
+    }
+    for (int i = 0; i < n; i++) memcpy(out + i * ldo, &y[i], (size_t)nr * sizeof(float));
+}

@@ -1,0 +1,192 @@
+/* Many rows: unpacking weights into panels, and the tile kernels (quant.h). Included after q_decode_tmpl.h.
+ *
+ * Accumulators come in two sizes. On AVX2 without VNNI the product of unsigned weights and signed activations sums pairs
+ * into 16 bits, and several steps stay there before they overflow: n_add is how many (the largest weight is wmax:
+ * 2 * wmax * 127 * n_add <= 32767). Then they are multiplied by the sub-block's scale, which also widens them to 32 bits.
+ * Elsewhere accumulators have 32 bits and n_add is as long as a sub-block.
+ *
+ * Loops over small constant counts are unrolled; isum waits on the stack while a sub-block's accumulators have the
+ * registers.
+ */
+enum { NV = Q_ROWS / QL }; /* vectors across a panel */
+
+typedef struct row_buf {
+    uint8_t q[2 * Q_CHUNK];
+    int32_t scale[16];
+    int32_t min[8];
+} row_buf;
+
+typedef uint32_t d4 __attribute__((vector_size(16)));
+
+/* Word s of row r to o[s * Q_ROWS + r]: 4 x 4 transpositions. Rows are sizeof(row_buf) apart. */
+static void interleave(void *o, const void *rows, int n_step)
+{
+    for (int r = 0; r < Q_ROWS; r += 4)
+        for (int s = 0; s < n_step; s += 4) {
+            const uint8_t *p = (const uint8_t *)rows + (size_t)r * sizeof(row_buf) + 4 * s;
+            d4 a, b, c, d, t, u, v, w;
+            memcpy(&a, p, 16);
+            memcpy(&b, p + sizeof(row_buf), 16);
+            memcpy(&c, p + 2 * sizeof(row_buf), 16);
+            memcpy(&d, p + 3 * sizeof(row_buf), 16);
+            t = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+            u = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+            v = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+            w = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+            a = __builtin_shufflevector(t, u, 0, 1, 4, 5);
+            b = __builtin_shufflevector(t, u, 2, 3, 6, 7);
+            c = __builtin_shufflevector(v, w, 0, 1, 4, 5);
+            d = __builtin_shufflevector(v, w, 2, 3, 6, 7);
+            memcpy((uint32_t *)o + s * Q_ROWS + r, &a, 16);
+            memcpy((uint32_t *)o + (s + 1) * Q_ROWS + r, &b, 16);
+            memcpy((uint32_t *)o + (s + 2) * Q_ROWS + r, &c, 16);
+            memcpy((uint32_t *)o + (s + 3) * Q_ROWS + r, &d, 16);
+        }
+}
+
+/* 32 decoded elements to element 32 j of a row buffer, as the tile wants them */
+Q_INLINE void put_q(uint8_t *row, int j, b32 v, const bool sgn)
+{
+    if (!sgn) memcpy(row + 32 * j, &v, 32);
+    else if (Q_WIDE_SIGNED) {
+        int8_t s[32];
+        int16_t w[32];
+        memcpy(s, &v, 32);
+        for (int i = 0; i < 32; i++) w[i] = s[i];
+        memcpy(row + 64 * j, w, 64);
+    } else {
+        v ^= Q_SIGNED_BIAS;
+        memcpy(row + 32 * j, &v, 32);
+    }
+}
+
+/* Bytes of 4 n elements are n steps of 4, or 2 n of 2. */
+#define Q_STEPS(n, sgn) ((sgn) && Q_WIDE_SIGNED ? (n) / 2 : (n) / 4)
+
+/* acc += a step's products; the vectors of n activation rows and NV of weights */
+Q_INLINE void tile_steps(va a[][NV], const uint8_t *w, const uint8_t *x, size_t ldx, const int n, const int n_step, const bool sgn)
+{
+    Q_UNROLL
+    for (int i = 0; i < n; i++)
+        Q_UNROLL
+        for (int r = 0; r < NV; r++) a[i][r] = (va){ 0 };
+    Q_UNROLL
+    for (int s = 0; s < n_step; s++) {
+        va ww[NV];
+        Q_UNROLL
+        for (int r = 0; r < NV; r++) ww[r] = q_load(w + (s * NV + r) * (QL * 4));
+        Q_UNROLL
+        for (int i = 0; i < n; i++) {
+            const va xx = q_bcast(x + (size_t)i * ldx + 4 * s);
+            Q_UNROLL
+            for (int r = 0; r < NV; r++) a[i][r] = q_dot(a[i][r], ww[r], xx, sgn);
+        }
+    }
+}
+
+Q_INLINE vf vf_at(const float *p)
+{
+    vf v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+Q_INLINE void vf_put(float *p, vf v) { memcpy(p, &v, sizeof v); }
+
+enum { MIN_NONE, MIN_FLOAT, MIN_INT };
+
+/* sub: elements of a sub-block */
+Q_INLINE void tile_super(float *acc, int64_t ldacc, const q_panel *p, const uint8_t *x, size_t ldx, const int n, const int sub, const int n_add,
+                         const int mins, const bool sgn)
+{
+    const int steps = Q_STEPS(sub, sgn), part = steps < n_add ? steps : n_add;
+    const uint8_t *xq = x + offsetof(q_act, q), *w = p->q;
+    vi isum[Q_TILE_X_MAX][NV], imin[Q_TILE_X_MAX][NV];
+
+    Q_UNROLL
+    for (int i = 0; i < n; i++)
+        Q_UNROLL
+        for (int r = 0; r < NV; r++) isum[i][r] = (vi){ 0 };
+    for (int s = 0; s < Q_CHUNK / sub; s++) {
+        Q_UNROLL
+        for (int h = 0; h < steps / part; h++, w += part * Q_ROWS * 4, xq += part * 4) {
+            va a[Q_TILE_X_MAX][NV];
+            tile_steps(a, w, xq, ldx, n, part, sgn);
+            Q_UNROLL
+            for (int r = 0; r < NV; r++) {
+                const va sc = q_load(&p->scale[s][r * QL]);
+                Q_UNROLL
+                for (int i = 0; i < n; i++) isum[i][r] = q_fold(isum[i][r], a[i][r], sc, sgn);
+            }
+        }
+    }
+    if (mins) {
+        const uint8_t *xs = x + offsetof(q_act, sum);
+        Q_UNROLL
+        for (int i = 0; i < n; i++)
+            Q_UNROLL
+            for (int r = 0; r < NV; r++) imin[i][r] = (vi){ 0 };
+        Q_UNROLL
+        for (int s = 0; s < Q_CHUNK / sub / 2; s++)
+            Q_UNROLL
+            for (int i = 0; i < n; i++) {
+                const va xx = q_bcast(xs + (size_t)i * ldx + 4 * s);
+                Q_UNROLL
+                for (int r = 0; r < NV; r++) imin[i][r] = q_pairs(imin[i][r], q_load(&p->min[s][r * QL]), xx);
+            }
+    }
+    Q_UNROLL
+    for (int i = 0; i < n; i++) {
+        float dx;
+        memcpy(&dx, x + (size_t)i * ldx, sizeof dx);
+        Q_UNROLL
+        for (int r = 0; r < NV; r++) {
+            float *o = acc + i * ldacc + r * QL;
+            vf t = vf_at(&p->d[0][r * QL]) * __builtin_convertvector(mins == MIN_INT ? isum[i][r] - imin[i][r] : isum[i][r], vf);
+            if (mins == MIN_FLOAT) t -= vf_at(&p->m[0][r * QL]) * __builtin_convertvector(imin[i][r], vf);
+            vf_put(o, vf_at(o) + t * dx);
+        }
+    }
+}
+
+/* bias: what every stored element has added */
+Q_INLINE void tile_block(float *acc, int64_t ldacc, const q_panel *p, const uint8_t *x, size_t ldx, const int n, int n_block, const int n_add,
+                         const int bias, const bool has_min, const bool sgn)
+{
+    const int steps = Q_STEPS(32, sgn), part = steps < n_add ? steps : n_add;
+    const uint8_t *xq = x + offsetof(q_act, q), *w = p->q;
+    vf y[Q_TILE_X_MAX][NV];
+
+    Q_UNROLL
+    for (int i = 0; i < n; i++)
+        Q_UNROLL
+        for (int r = 0; r < NV; r++) y[i][r] = vf_at(acc + i * ldacc + r * QL);
+    for (int b = 0; b < n_block; b++) {
+        vi isum[Q_TILE_X_MAX][NV];
+        Q_UNROLL
+        for (int h = 0; h < steps / part; h++, w += part * Q_ROWS * 4, xq += part * 4) {
+            va a[Q_TILE_X_MAX][NV];
+            tile_steps(a, w, xq, ldx, n, part, sgn);
+            Q_UNROLL
+            for (int i = 0; i < n; i++)
+                Q_UNROLL
+                for (int r = 0; r < NV; r++) isum[i][r] = h ? isum[i][r] + q_total(a[i][r], sgn) : q_total(a[i][r], sgn);
+        }
+        Q_UNROLL
+        for (int i = 0; i < n; i++) {
+            const q_act *xa = (const q_act *)(const void *)(x + (size_t)i * ldx);
+            const float dx = xa->d[b];
+            const int32_t sum = xa->sum[b];
+            Q_UNROLL
+            for (int r = 0; r < NV; r++) {
+                vf t = vf_at(&p->d[b][r * QL]) * __builtin_convertvector(bias ? isum[i][r] - bias * sum : isum[i][r], vf);
+                if (has_min) t += vf_at(&p->m[b][r * QL]) * (float)sum;
+                y[i][r] += t * dx;
+            }
+        }
+    }
+    Q_UNROLL
+    for (int i = 0; i < n; i++)
+        Q_UNROLL
+        for (int r = 0; r < NV; r++) vf_put(acc + i * ldacc + r * QL, y[i][r]);
+}

@@ -1,0 +1,123 @@
+/* One weight type's kernels and its record. Included by q_table_tmpl.h once per type, with
+ *   T        name of its decoders                  T_LABEL  its name
+ *   T_BYTES  of a block                            T_D, T_M where d and m (dmin, or 0) lie in it
+ *   T_SUB    elements of a sub-block, or 0: a block of 32 without scales inside
+ *   T_MAX    largest weight, as decoded            T_SIGNED decoded as signed bytes
+ *   T_MINS   super-blocks: MIN_…; blocks: MIN_NONE or MIN_FLOAT
+ *   T_BIAS   blocks: what every decoded element has added
+ */
+#define T_CAT_(a, b) a##_##b
+#define T_CAT(a, b) T_CAT_(a, b)
+#define T_FN(f) T_CAT(f, T)
+
+/* Signed elements whose panel has a bias: it comes off like the minimum of a super-block, or like any bias of a block. */
+#define T_PANEL_BIAS (T_SIGNED && !Q_WIDE_SIGNED ? Q_SIGNED_BIAS : 0)
+#define T_PANEL_MINS (T_SUB && T_PANEL_BIAS ? MIN_INT : T_MINS)
+#define T_N_ADD (T_SIGNED ? Q_CHUNK : Q_ADD(T_MAX))
+
+static void T_FN(unpack)(q_panel *p, const uint8_t *w, size_t rb, int n, int n_col)
+{
+    row_buf row[Q_ROWS];
+
+    if (n < Q_ROWS) {
+        memset(row, 0, sizeof row);
+        memset(p->d, 0, sizeof p->d);
+        memset(p->m, 0, sizeof p->m);
+    }
+    for (int r = 0; r < n; r++, w += rb) {
+        for (int o = 0; o < T_BYTES * (T_SUB ? 1 : 8); o += 64) __builtin_prefetch(w + T_BYTES * (T_SUB ? 1 : 8) + o);
+#if T_SUB
+        int16_t mn[16];
+        T_FN(scales)(w, row[r].scale, mn);
+        memcpy(row[r].min, mn, sizeof row[r].min);
+        Q_UNROLL
+        for (int j = 0; j < 8; j++) put_q(row[r].q, j, T_FN(decode)(w, j), T_SIGNED);
+        p->d[0][r] = q_f16(w + T_D);
+        if (T_MINS == MIN_FLOAT) p->m[0][r] = q_f16(w + T_M);
+#else
+        for (int j = 0; j < n_col / 32; j++) {
+            const uint8_t *b = w + j * T_BYTES;
+            put_q(row[r].q, j, T_FN(decode)(b, 0), T_SIGNED);
+            p->d[j][r] = q_f16(b + T_D);
+            if (T_MINS == MIN_FLOAT) p->m[j][r] = q_f16(b + T_M);
+        }
+#endif
+    }
+    interleave(p->q, row[0].q, Q_STEPS(n_col, T_SIGNED));
+#if T_SUB
+    interleave(p->scale, row[0].scale, Q_CHUNK / T_SUB);
+    if (T_PANEL_MINS) interleave(p->min, row[0].min, Q_CHUNK / T_SUB / 2);
+#endif
+}
+
+static void T_FN(tile)(float *acc, int64_t ldacc, const q_panel *p, const uint8_t *x, size_t ldx, int n, int n_col)
+{
+#if T_SUB
+#define TILE_CALL(i) tile_super(acc, ldacc, p, x, ldx, i, T_SUB, T_N_ADD, T_PANEL_MINS, T_SIGNED)
+#else
+#define TILE_CALL(i) tile_block(acc, ldacc, p, x, ldx, i, n_col / 32, T_N_ADD, T_PANEL_BIAS + T_BIAS, T_MINS == MIN_FLOAT, T_SIGNED)
+#endif
+    (void)n_col;
+    switch (n) {
+    case 1: TILE_CALL(1); break;
+    case 2: TILE_CALL(2); break;
+    case 3: TILE_CALL(3); break;
+    case 4: TILE_CALL(4); break;
+#if Q_TILE_X > 4
+    case 5: TILE_CALL(5); break;
+    case 6: TILE_CALL(6); break;
+    case 7: TILE_CALL(7); break;
+    case 8: TILE_CALL(8); break;
+#endif
+    }
+#undef TILE_CALL
+}
+
+static void T_FN(matvec)(float *out, int64_t ldo, const uint8_t *w, size_t rb, int64_t n_row, const uint8_t *x, size_t ldx, int n, int64_t k)
+{
+#if T_SUB
+#define MATVEC_CALL(i) \
+    matvec_super(out, ldo, w, rb, nr, x, ldx, i, k, T_BYTES, T_D, T_M, T_FN(decode), T_FN(scales), T_SUB, T_MINS, T_SIGNED)
+#else
+#define MATVEC_CALL(i) matvec_block(out, ldo, w, rb, nr, x, ldx, i, k, T_BYTES, T_D, T_M, T_FN(decode), T_BIAS, T_MINS == MIN_FLOAT, T_SIGNED)
+#endif
+    for (int64_t r = 0; r < n_row; r += MR, w += MR * rb, out += MR) {
+        const int nr = n_row - r < MR ? (int)(n_row - r) : MR;
+        switch (n) {
+        case 1: MATVEC_CALL(1); break;
+        case 2: MATVEC_CALL(2); break;
+        case 3: MATVEC_CALL(3); break;
+        case 4: MATVEC_CALL(4); break;
+        }
+    }
+#undef MATVEC_CALL
+}
+
+static const quant_kernel T_FN(kernel) = {
+    .name = T_LABEL,
+    .n_strip = T_SIGNED && Q_WIDE_SIGNED ? 2 : 4,
+    .tile_x = Q_TILE_X,
+    .few_bytes = sizeof(q_act),
+    .many_bytes = T_SIGNED && Q_WIDE_SIGNED ? sizeof(q_act_wide) : sizeof(q_act),
+#if T_SUB
+    .pack_few = T_SUB == 16 ? pack_super_16 : pack_super_32,
+    .pack_many = T_SIGNED ? pack_super_32_wide : T_SUB == 16 ? pack_super_16 : pack_super_32,
+#else
+    .pack_few = pack_block,
+    .pack_many = T_SIGNED ? pack_block_wide : pack_block,
+#endif
+    .unpack = T_FN(unpack),
+    .tile = T_FN(tile),
+    .matvec = T_FN(matvec),
+};
+
+#undef T
+#undef T_LABEL
+#undef T_BYTES
+#undef T_D
+#undef T_M
+#undef T_SUB
+#undef T_MAX
+#undef T_SIGNED
+#undef T_MINS
+#undef T_BIAS

@@ -1,0 +1,92 @@
+/* Matrix products of block-quantised weights with int8 activations: y = W x.
+ *
+ * Activations are quantised once per call, in chunks of Q_CHUNK = 256 elements; products inside a block of weights are exact
+ * integers; each block adds one rounded float32 term to the result, in the order of the blocks:
+ *
+ *     legacy blocks (32)   y += (d * I [+ m * S]) * dx[block]     I = sum q x,  S = sum x
+ *     super-blocks (256)   y += (d * I [- dmin * M]) * dx         I = sum_j scale_j sum q x,  M = sum_j min_j sum x
+ *
+ * every product and sum rounded by itself (no fused multiply-adds). Integers do not care about order, so the few-rows and
+ * the many-rows kernels, every instruction set and every number of threads give the same bits.
+ *
+ * Few rows (matvec): bound by memory; a block is decoded in registers and used for up to Q_FEW activation rows.
+ * Many rows (tile): bound by arithmetic; Q_ROWS weight rows of one chunk are decoded into a panel in the L1 cache, whose
+ * vectors hold 4 elements of each of several rows, and many activation rows pass over it:
+ *
+ *     panel.q [step][Q_ROWS][4 bytes]         x: 4 bytes of one activation row, broadcast
+ *     one multiply-add sums 4 elements in each 32-bit lane; a lane is a weight row, so nothing is summed across lanes.
+ *
+ * Block layouts: ggml-org/ggml src/ggml-common.h (spec: formats 2).
+ */
+#ifndef MO_BACKEND_CPU_QUANT_H
+#define MO_BACKEND_CPU_QUANT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/dtype.h"
+
+enum {
+    Q_CHUNK = 256,
+    Q_ROWS = 16,     /* weight rows of a panel */
+    Q_FEW = 4,       /* activation rows of a matvec call */
+    Q_TILE_X_MAX = 8 /* most activation rows of a tile call */
+};
+
+/* One chunk of an activation row. x ~ d * q, |q| <= 127. A chunk whose largest |x| is below 1e-30 counts as zero; one that
+ * holds an infinity or a NaN has d = NaN. */
+typedef struct q_act {
+    float d[8];      /* of each 32 elements, or d[0] of all */
+    int16_t sum[16]; /* sums of q of each 32 elements, or of each 16 */
+    int8_t q[Q_CHUNK];
+} q_act;
+
+/* The same with 16-bit elements: what some tiles read. */
+typedef struct q_act_wide {
+    float d[8];
+    int16_t sum[16];
+    int16_t q[Q_CHUNK];
+} q_act_wide;
+
+/* One chunk of Q_ROWS weight rows. Per instruction set and type only parts are used. */
+typedef struct q_panel {
+    float d[8][Q_ROWS], m[8][Q_ROWS]; /* of each block; super-blocks: [0] */
+    int32_t scale[16][Q_ROWS];        /* of each sub-block, in the form its multiplication wants */
+    int32_t min[8][Q_ROWS];           /* of two sub-blocks, int16 each */
+    uint8_t q[2 * Q_CHUNK * Q_ROWS];  /* bytes; or 16-bit elements: then twice as long */
+} q_panel;
+
+/* One weight type. */
+typedef struct quant_kernel {
+    const char *name;
+    int n_strip;                 /* panels that share the L1 cache */
+    size_t few_bytes, many_bytes; /* of one activation chunk, for matvec and tile */
+
+    /* x [k] into ceil(k / Q_CHUNK) chunks, `stride` bytes apart */
+    void (*pack_few)(void *dst, size_t stride, const float *x, int64_t k);
+    void (*pack_many)(void *dst, size_t stride, const float *x, int64_t k);
+    /* n_col <= Q_CHUNK columns (whole blocks) of n <= Q_ROWS weight rows, row_bytes apart; missing rows become zero. */
+    void (*unpack)(q_panel *p, const uint8_t *w, size_t row_bytes, int n, int n_col);
+    /* acc[i * ldacc + j] += panel row j times activation row i; n <= tile_x rows, chunks ldx bytes apart */
+    void (*tile)(float *acc, int64_t ldacc, const q_panel *p, const uint8_t *x, size_t ldx, int n, int n_col);
+    int tile_x;
+    /* out[i * ldo + r] = weight row r times activation row i, n <= Q_FEW rows ldx bytes apart, each of whole k.
+     * Reads every weight byte once and nothing past the last row. */
+    void (*matvec)(float *out, int64_t ldo, const uint8_t *w, size_t row_bytes, int64_t n_row, const uint8_t *x, size_t ldx, int n,
+                   int64_t k);
+} quant_kernel;
+
+typedef const quant_kernel *quant_table[MO_DTYPE_COUNT]; /* NULL: not multiplied this way */
+
+/* One per instruction set; each overwrites the slots it has. */
+void quant_init_generic(quant_table t);
+void quant_init_avx2(quant_table t);
+void quant_init_avx_vnni(quant_table t);    /* 256-bit VNNI, VEX encoding */
+void quant_init_avx512_vnni(quant_table t); /* 512-bit VNNI */
+void quant_init_dotprod(quant_table t);
+
+/* The best of `isa` (MO_ISA_… bits). */
+void quant_init(quant_table t, unsigned isa);
+
+#endif
