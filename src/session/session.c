@@ -2,8 +2,9 @@
  *
  *     IDLE --mo_session_answer--> ENCODE --media encoded--> FEED --prompt cached--> GENERATE --end--> IDLE
  *
- * `lock` guards what pushing and pulling threads touch: the conversation and the events. The stepping thread alone moves
- * the phase on; the model's step_lock lets sessions take turns on the device.
+ * `lock` guards what pushing threads touch: the conversation and the phase, which the stepping thread alone moves on.
+ * `box_lock` guards the events and is held for moments only, so that pulling does not wait for a picture being sliced.
+ * Order: lock, then box_lock. The model's step_lock lets sessions take turns on the device.
  */
 #include <math.h>
 #include <pthread.h>
@@ -36,14 +37,15 @@ typedef struct outbox {
 struct mo_session {
     mo_model *m;
     mo_session_opts o;
-    pthread_mutex_t lock;
+    pthread_mutex_t lock, box_lock;
     atomic_bool interrupt;
 
     /* under lock */
     conversation conv;
     bool open; /* the last message was begun by the user of this session and takes what is pushed */
-    outbox box;
     phase phase;
+
+    outbox box; /* under box_lock */
 
     buf tools;
     char *stop_text[STOP_TEXTS_MAX];
@@ -162,6 +164,7 @@ mo_status mo_session_new(mo_session **out, mo_model *m, const mo_session_opts *o
     s->o = o;
     s->n_ctx = session_n_ctx(&m->cfg, &o);
     pthread_mutex_init(&s->lock, NULL);
+    pthread_mutex_init(&s->box_lock, NULL);
     atomic_fetch_add(&m->n_session, 1);
     find_ends(s);
     if ((st = open_sampler(s, err)) != MO_OK || (st = allocate(s, err)) != MO_OK) {
@@ -188,6 +191,7 @@ void mo_session_free(mo_session *s)
     for (size_t i = 0; i < sizeof p / sizeof *p; i++) mo_free(p[i]);
     atomic_fetch_sub(&s->m->n_session, 1);
     pthread_mutex_destroy(&s->lock);
+    pthread_mutex_destroy(&s->box_lock);
     mo_free(s);
 }
 
@@ -387,7 +391,7 @@ int mo_session_pull(mo_session *s, mo_event *out)
     outbox *b = &s->box;
     int got = 1;
 
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->box_lock);
     if (b->has_progress) {
         *out = b->progress;
         b->has_progress = false;
@@ -403,16 +407,16 @@ int mo_session_pull(mo_session *s, mo_event *out)
     } else {
         got = 0;
     }
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->box_lock);
     return got;
 }
 
 static void emit_progress(mo_session *s, const char *what, int64_t done, int64_t total)
 {
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->box_lock);
     s->box.progress = (mo_event){ .type = MO_EVENT_PROGRESS, .text = what, .n_text = strlen(what), .done = done, .total = total };
     s->box.has_progress = true;
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->box_lock);
 }
 
 /* ---- the end of an answer --------------------------------------------------------------------------------------- */
@@ -448,8 +452,10 @@ static mo_status finish(mo_session *s, mo_error *err)
     if (st == MO_OK) {
         s->figures.type = MO_EVENT_END;
         s->figures.n_generated = s->n_generated;
+        pthread_mutex_lock(&s->box_lock);
         s->box.end = s->figures;
         s->box.has_end = true;
+        pthread_mutex_unlock(&s->box_lock);
     }
     pthread_mutex_unlock(&s->lock);
     return st;
@@ -497,8 +503,10 @@ mo_status mo_session_answer(mo_session *s, mo_error *err)
 
     if (st != MO_OK) return st;
     if ((st = prepare_answer(s, err)) == MO_OK) {
+        pthread_mutex_lock(&s->box_lock);
         s->box.has_progress = s->box.has_end = false;
         buf_clear(&s->box.text);
+        pthread_mutex_unlock(&s->box_lock);
         s->phase = PHASE_ENCODE;
     }
     pthread_mutex_unlock(&s->lock);
@@ -559,10 +567,10 @@ static mo_status show(mo_session *s, const int32_t *id, size_t n, bool final, mo
     buf_clear(&s->piece);
     if ((st = detokenizer_push(&s->detok, id, n, final, &s->piece, err)) != MO_OK) return st;
     if ((st = stop_push(s->stop, s->piece.data ? s->piece.data : "", s->piece.len, final, &s->answer, err)) != MO_OK) return st;
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->box_lock);
     buf_put(&s->box.text, s->answer.data + from, s->answer.len - from);
     if (s->answer.failed || s->box.text.failed) st = mo_fail(err, MO_E_NOMEM, "no memory for the answer's text");
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->box_lock);
     return st;
 }
 
