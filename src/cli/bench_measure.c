@@ -52,7 +52,7 @@ enum { LINE_WORDS = 8 }; /* a cache line */
 typedef struct reading {
     uint64_t *x;
     size_t n_line;
-    bool fill;              /* write instead: pages come into being beside the thread that will read them */
+    bool fill;                      /* write instead: pages come into being beside the thread that will read them */
     uint64_t sum[1024][LINE_WORDS]; /* [thread], a cache line each; used, so that reading is not left out */
 } reading;
 

@@ -43,9 +43,9 @@ typedef struct bench {
     mo_model *m;
     kv_pool pool;
     kv_seq seq;
-    kv_seq **seq_of_row; /* [n_ctx] */
-    int32_t *token;      /* [n_ctx] */
-    float *logits;       /* [n_vocab] */
+    kv_seq **seq_of_row;   /* [n_ctx] */
+    int32_t *token;        /* [n_ctx] */
+    float *logits;         /* [n_vocab] */
     int32_t n_ctx, n_past; /* n_past: cached positions that decoding starts from */
     result result[RESULTS_MAX];
     int n_result;
@@ -62,7 +62,8 @@ static int parse(options *o, int argc, char **argv)
         { "gen", 0, OPTION_INT, "N", "tokens to generate after the longest prompt (32)", .out = &o->gen, .lo = 1, .hi = 1 << 20 },
         { "image", 0, OPTION_INT, "SIDE", "side of the picture in pixels (448)", .out = &o->image, .lo = 14, .hi = 8192 },
         { "audio", 0, OPTION_REAL, "S", "seconds of sound (1, and 30)", .out = &o->audio, .lo = 0.1, .hi = 3600 },
-        { "repeat", 0, OPTION_INT, "R", "runs of each; median, least and most are shown (5)", .out = &o->repeat, .lo = 1, .hi = BENCH_RUNS_MAX },
+        { "repeat", 0, OPTION_INT, "R", "runs of each; median, least and most are shown (5)", .out = &o->repeat, .lo = 1,
+          .hi = BENCH_RUNS_MAX },
         { "json", 0, OPTION_FLAG, NULL, "print one JSON object", .out = &o->json },
     };
     option_spec model[MODEL_SPECS];
@@ -71,7 +72,11 @@ static int parse(options *o, int argc, char **argv)
         .command = "bench",
         .usage = "bench MODEL [OPTION...]",
         .about = "Times opening, prefill, decode and the encoders, and compares decode with the memory's reading speed.\n",
-        .group = group, .n_group = 2, .n_arg_min = 1, .n_arg_max = 1, .arg_needed = "a MODEL, the folder of a checkpoint",
+        .group = group,
+        .n_group = 2,
+        .n_arg_min = 1,
+        .n_arg_max = 1,
+        .arg_needed = "a MODEL, the folder of a checkpoint",
     };
     int n, code = options_parse(&table, argc, argv, &n);
 
@@ -120,7 +125,8 @@ static mo_status prepare(bench *b, mo_error *err)
     b->n_past = b->o->prompt ? b->o->prompt : 512;
     b->n_ctx = b->n_past + b->o->gen;
     if (b->n_ctx > c->llm.n_ctx_train)
-        return mo_fail(err, MO_E_ARG, "--prompt and --gen are %d positions together, and this model takes %d", b->n_ctx, c->llm.n_ctx_train);
+        return mo_fail(err, MO_E_ARG, "--prompt and --gen are %d positions together, and this model takes %d", b->n_ctx,
+                       c->llm.n_ctx_train);
     b->token = mo_calloc((size_t)b->n_ctx, sizeof *b->token);
     b->seq_of_row = mo_calloc((size_t)b->n_ctx, sizeof(kv_seq *));
     b->logits = mo_calloc((size_t)c->llm.n_vocab, sizeof *b->logits);
@@ -188,8 +194,8 @@ static double bytes_per_token(const bench *b)
 
     for (int32_t i = 0; i < l->cfg.n_layer; i++) {
         const llm_layer *y = &l->layer[i];
-        n += weight_size(&y->w_q) + weight_size(&y->w_k) + weight_size(&y->w_v) + weight_size(&y->w_o) + weight_size(&y->w_gate) + weight_size(&y->w_up) +
-             weight_size(&y->w_down);
+        n += weight_size(&y->w_q) + weight_size(&y->w_k) + weight_size(&y->w_v) + weight_size(&y->w_o) + weight_size(&y->w_gate) +
+             weight_size(&y->w_up) + weight_size(&y->w_down);
     }
     return n + (double)b->pool.page_bytes / KV_PAGE * (b->n_past + b->o->gen / 2.0);
 }
@@ -309,20 +315,25 @@ static mo_status measure(bench *b, mo_error *err)
     return measure_memory(b, err);
 }
 
-static double decode_share(const bench *b) { return b->decode_s > 0 && b->read_speed > 0 ? b->token_bytes / b->decode_s / b->read_speed : 0; }
+static double decode_share(const bench *b)
+{
+    return b->decode_s > 0 && b->read_speed > 0 ? b->token_bytes / b->decode_s / b->read_speed : 0;
+}
 
 static void print_text(const bench *b)
 {
     char plan[16], peak[16], token[16];
 
-    printf("%s, %s, minicpmo %s; median, least and most of %d runs\n\n", mo_model_name(b->m), mo_model_device(b->m), mo_version(), b->o->repeat);
+    printf("%s, %s, minicpmo %s; median, least and most of %d runs\n\n", mo_model_name(b->m), mo_model_device(b->m), mo_version(),
+           b->o->repeat);
     printf("%-24s %10s %10s %10s\n", "", "median", "least", "most");
     for (int i = 0; i < b->n_result; i++) {
         const result *r = &b->result[i];
         printf("%-24s %10.2f %10.2f %10.2f %s\n", r->name, bench_median(&r->s), bench_min(&r->s), bench_max(&r->s), r->unit);
     }
-    printf("\na token reads %s (weights and cache): decode reaches %.0f %% of the memory's reading speed%s\n", format_bytes(token, (uint64_t)b->token_bytes),
-           100 * decode_share(b), decode_share(b) > 1.05 ? " (more than all: they stay in the processor's cache)" : "");
+    printf("\na token reads %s (weights and cache): decode reaches %.0f %% of the memory's reading speed%s\n",
+           format_bytes(token, (uint64_t)b->token_bytes), 100 * decode_share(b),
+           decode_share(b) > 1.05 ? " (more than all: they stay in the processor's cache)" : "");
     printf("memory: %s resident at most, %s planned\n", format_bytes(peak, b->peak), format_bytes(plan, b->plan.total));
 }
 
@@ -333,11 +344,12 @@ static mo_status print_json(const bench *b, mo_error *err)
 
     for (int i = 0; i < b->n_result; i++) {
         const result *r = &b->result[i];
-        json_array_append_new(list, json_pack("{s:s,s:s,s:f,s:f,s:f,s:i}", "name", r->name, "unit", r->unit, "median", bench_median(&r->s), "min", bench_min(&r->s), "max",
-                                              bench_max(&r->s), "runs", r->s.n));
+        json_array_append_new(list, json_pack("{s:s,s:s,s:f,s:f,s:f,s:i}", "name", r->name, "unit", r->unit, "median", bench_median(&r->s),
+                                              "min", bench_min(&r->s), "max", bench_max(&r->s), "runs", r->s.n));
     }
-    j = json_pack("{s:s,s:s,s:s,s:o,s:f,s:f,s:{s:I,s:I}}", "model", mo_model_name(b->m), "device", mo_model_device(b->m), "version", mo_version(), "results", list,
-                  "token_bytes", b->token_bytes, "decode_share", decode_share(b), "memory", "peak_resident", (json_int_t)b->peak, "planned", (json_int_t)b->plan.total);
+    j = json_pack("{s:s,s:s,s:s,s:o,s:f,s:f,s:{s:I,s:I}}", "model", mo_model_name(b->m), "device", mo_model_device(b->m), "version",
+                  mo_version(), "results", list, "token_bytes", b->token_bytes, "decode_share", decode_share(b), "memory", "peak_resident",
+                  (json_int_t)b->peak, "planned", (json_int_t)b->plan.total);
     text = j ? json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) : NULL;
     json_decref(j);
     if (!text) return mo_fail(err, MO_E_NOMEM, "no memory for JSON");

@@ -40,15 +40,19 @@ static int parse(options *o, int argc, char **argv)
         { "tools", 0, OPTION_TEXT, "FILE", "functions the model may call, a JSON array", .out = &o->tools },
         { "think", 0, OPTION_FLAG, NULL, "let the model think aloud first", .out = &s->thinking },
         { "omni", 0, OPTION_FLAG, NULL, "pictures and sounds follow each other without line breaks", .out = &s->omni },
-        { "max-slices", 0, OPTION_INT, "N", "parts a large picture is cut into (0: the model's own)", .out = &s->max_slices, .lo = 0, .hi = 100 },
+        { "max-slices", 0, OPTION_INT, "N", "parts a large picture is cut into (0: the model's own)", .out = &s->max_slices, .lo = 0,
+          .hi = 100 },
         { "no-image-id", 0, OPTION_FLAG, NULL, "do not number the pictures in the prompt", .out = &o->no_image_id },
     };
     const option_spec sampling[] = {
         { "temp", 0, OPTION_REAL, "T", NULL, .out = &s->temperature, .lo = 0, .hi = 100 },
-        { "top-k", 0, OPTION_INT, "K", "temperature (0.7; 0 is --greedy), best K tokens (100; 0: all)", .out = &s->top_k, .lo = 0, .hi = 1 << 30 },
+        { "top-k", 0, OPTION_INT, "K", "temperature (0.7; 0 is --greedy), best K tokens (100; 0: all)", .out = &s->top_k, .lo = 0,
+          .hi = 1 << 30 },
         { "top-p", 0, OPTION_REAL, "P", NULL, .out = &s->top_p, .lo = 0, .hi = 1, .lo_open = true },
-        { "min-p", 0, OPTION_REAL, "P", "likeliest that make up P (0.8), at least P of the best (0)", .out = &s->min_p, .lo = 0, .hi = 1, .hi_open = true },
-        { "repeat-penalty", 0, OPTION_REAL, "R", "holds back what the answer already has (1.02; 1: off)", .out = &s->repetition_penalty, .lo = 0, .hi = 100, .lo_open = true },
+        { "min-p", 0, OPTION_REAL, "P", "likeliest that make up P (0.8), at least P of the best (0)", .out = &s->min_p, .lo = 0, .hi = 1,
+          .hi_open = true },
+        { "repeat-penalty", 0, OPTION_REAL, "R", "holds back what the answer already has (1.02; 1: off)", .out = &s->repetition_penalty,
+          .lo = 0, .hi = 100, .lo_open = true },
         { "greedy", 0, OPTION_FLAG, NULL, "take the likeliest token always", .out = &s->greedy },
         { "seed", 0, OPTION_U64, "N", "same seed and input, same answer (0)", .out = &s->seed },
         { "max-tokens", 0, OPTION_INT, "N", "the longest answer (4096)", .out = &s->max_tokens, .lo = 1, .hi = 1 << 24 },
@@ -62,7 +66,11 @@ static int parse(options *o, int argc, char **argv)
         .usage = "run MODEL [OPTION...]",
         .about = "Pictures and sounds go before the question, in the order given. Without -p on a terminal a conversation\n"
                  "starts; otherwise the question is read from stdin.\n",
-        .group = group, .n_group = N(group), .n_arg_min = 1, .n_arg_max = 1, .arg_needed = "a MODEL, the folder of a checkpoint",
+        .group = group,
+        .n_group = N(group),
+        .n_arg_min = 1,
+        .n_arg_max = 1,
+        .arg_needed = "a MODEL, the folder of a checkpoint",
     };
     int n, code = options_parse(&table, argc, argv, &n);
 
@@ -123,7 +131,8 @@ static mo_status push_question(mo_session *s, const options *o, const buf *quest
 {
     mo_status st = MO_OK;
 
-    if (!question->len && !o->media.n) return mo_fail(err, MO_E_ARG, "there is no question: give -p TEXT, --image, --audio, or text on standard input");
+    if (!question->len && !o->media.n)
+        return mo_fail(err, MO_E_ARG, "there is no question: give -p TEXT, --image, --audio, or text on standard input");
     if (!o->media.n) st = mo_session_begin(s, "user", err);
     return st == MO_OK && question->len ? mo_session_push_text(s, question->data, question->len, err) : st;
 }
@@ -133,9 +142,10 @@ static mo_status push_question(mo_session *s, const options *o, const buf *quest
 static mo_status print_json(const answer *a, const mo_model *m, mo_error *err)
 {
     const mo_event *e = &a->end;
-    json_t *j = json_pack("{s:o, s:s, s:i, s:i, s:i, s:f, s:f, s:f, s:s, s:s}", "text", json_stringn(a->text.data ? a->text.data : "", a->text.len), "reason",
-                          answer_reason(e->reason), "n_prompt", e->n_prompt, "n_reused", e->n_reused, "n_generated", e->n_generated, "encode_ms",
-                          e->encode_ms, "prefill_ms", e->prefill_ms, "decode_ms", e->decode_ms, "model", mo_model_name(m), "device", mo_model_device(m));
+    json_t *j = json_pack("{s:o, s:s, s:i, s:i, s:i, s:f, s:f, s:f, s:s, s:s}", "text",
+                          json_stringn(a->text.data ? a->text.data : "", a->text.len), "reason", answer_reason(e->reason), "n_prompt",
+                          e->n_prompt, "n_reused", e->n_reused, "n_generated", e->n_generated, "encode_ms", e->encode_ms, "prefill_ms",
+                          e->prefill_ms, "decode_ms", e->decode_ms, "model", mo_model_name(m), "device", mo_model_device(m));
     char *text = j ? json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) : NULL;
 
     json_decref(j);
@@ -179,10 +189,8 @@ static int run(const char *path, options *o)
     if ((st = model_options_open(&m, path, &o->m, &err)) != MO_OK) goto done;
     if ((st = mo_session_new(&s, m, &o->m.session, &err)) != MO_OK) goto done;
     if ((st = push_input(s, o, &err)) != MO_OK) goto done;
-    if (is_chat)
-        code = chat_run(s, &(chat_opts){ o->system, o->m.quiet, o->m.verbose }, o->media.n > 0);
-    else
-        st = answer_once(s, m, o, &err);
+    if (is_chat) code = chat_run(s, &(chat_opts){ o->system, o->m.quiet, o->m.verbose }, o->media.n > 0);
+    else st = answer_once(s, m, o, &err);
 done:
     if (st != MO_OK && !ferror(stdout)) cli_error("%s", err.message);
     mo_session_free(s);

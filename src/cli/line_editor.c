@@ -223,7 +223,7 @@ static void start_libedit(line_editor *e)
     el_set(e->el, EL_CLIENTDATA, e);
     el_set(e->el, EL_PROMPT, prompt_of);
     el_set(e->el, EL_EDITOR, "emacs");
-    el_set(e->el, EL_SIGNAL, 1); /* whatever signal ends or stops us finds the terminal as it was */
+    el_set(e->el, EL_SIGNAL, 1);                  /* whatever signal ends or stops us finds the terminal as it was */
     el_set(e->el, EL_SETTY, "-d", "-isig", NULL); /* Ctrl-C is a key while a line is edited */
     el_set(e->el, EL_ADDFN, "mo-cancel", "throw the line away, or leave", on_cancel);
     el_set(e->el, EL_ADDFN, "mo-suspend", "stop the program", on_suspend);

@@ -80,10 +80,8 @@ static int unknown_command(const char *name)
         best_d = d;
         best = i;
     }
-    if (name_is_near(name, best_d))
-        cli_error("there is no command '%.100s'; did you mean %s?", name, commands[best].name);
-    else
-        cli_error("there is no command '%.100s'; minicpmo --help lists them", name);
+    if (name_is_near(name, best_d)) cli_error("there is no command '%.100s'; did you mean %s?", name, commands[best].name);
+    else cli_error("there is no command '%.100s'; minicpmo --help lists them", name);
     return 2;
 }
 

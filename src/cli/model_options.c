@@ -13,9 +13,11 @@ model_options model_options_default(void) { return (model_options){ mo_model_opt
 option_group model_options_group(option_spec spec[MODEL_SPECS], model_options *o)
 {
     const option_spec all[MODEL_SPECS] = {
-        { "ctx", 0, OPTION_INT, "N", "positions a conversation may hold (8192, or the model's limit)", .out = &o->session.n_ctx, .lo = 1, .hi = 1 << 24 },
+        { "ctx", 0, OPTION_INT, "N", "positions a conversation may hold (8192, or the model's limit)", .out = &o->session.n_ctx, .lo = 1,
+          .hi = 1 << 24 },
         { "kv", 0, OPTION_CHOICE, "TYPE", "type of the KV cache: f16 or f32 (f16)", .out = &o->session.kv_type, .choices = "f16|f32" },
-        { "ubatch", 0, OPTION_INT, "N", "positions of one compute pass (512); more needs more memory", .out = &o->model.n_ubatch, .lo = 1, .hi = 4096 },
+        { "ubatch", 0, OPTION_INT, "N", "positions of one compute pass (512); more needs more memory", .out = &o->model.n_ubatch, .lo = 1,
+          .hi = 4096 },
         { "threads", 0, OPTION_INT, "N", "threads to compute with (0: all cores)", .out = &o->model.n_thread, .lo = 0, .hi = 1024 },
         { "isa", 0, OPTION_TEXT, "LIST", "instruction sets that may be used, as generic,avx2 (all)", .out = &o->model.isa },
         { "bf16-dot", 0, OPTION_FLAG, NULL, "multiply as bf16 pairs where the CPU can: faster, not exact", .out = &o->model.use_bf16_dot },
@@ -36,7 +38,8 @@ int model_options_check(const model_options *o)
         return 2;
     }
     if (cpu_isa_parse(o->model.isa) < 0) {
-        cli_error("--isa cannot be '%.100s': known are generic, avx2, avx512, avx512_bf16, avx512_vnni, avx_vnni, neon, dotprod, i8mm, all", o->model.isa);
+        cli_error("--isa cannot be '%.100s': known are generic, avx2, avx512, avx512_bf16, avx512_vnni, avx_vnni, neon, dotprod, i8mm, all",
+                  o->model.isa);
         return 2;
     }
     return -1;

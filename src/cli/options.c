@@ -27,7 +27,8 @@ int name_distance(const char *a, const char *b)
     for (int i = 1; i <= n; i++)
         for (int j = 1; j <= m; j++) {
             d[i][j] = min3(d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] != b[j - 1]));
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && d[i - 2][j - 2] + 1 < d[i][j]) d[i][j] = d[i - 2][j - 2] + 1;
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && d[i - 2][j - 2] + 1 < d[i][j])
+                d[i][j] = d[i - 2][j - 2] + 1;
         }
     return d[n][m];
 }
@@ -64,10 +65,8 @@ static int unknown(const option_table *t, const char *arg)
             best_d = d;
             best = t->group[g].spec[i].name;
         }
-    if (best && name_is_near(name, best_d))
-        cli_error("%s has no option '%.100s'; did you mean --%s?", t->command, arg, best);
-    else
-        cli_error("%s has no option '%.100s'; minicpmo %s --help lists them", t->command, arg, t->command);
+    if (best && name_is_near(name, best_d)) cli_error("%s has no option '%.100s'; did you mean --%s?", t->command, arg, best);
+    else cli_error("%s has no option '%.100s'; minicpmo %s --help lists them", t->command, arg, t->command);
     return 2;
 }
 
@@ -84,8 +83,12 @@ static int bad_number(const option_spec *s, const char *value, const char *what)
 {
     char name[NAME_MAX_LEN + 3];
 
-    cli_error("%s cannot be '%.100s': it must be %s %s %.9g %s %.9g", shown_name(s, name), value, what, s->lo_open ? "above" : "from", s->lo,
-              s->hi_open ? "to below" : s->lo_open ? "and at most" : "to", s->hi);
+    cli_error("%s cannot be '%.100s': it must be %s %s %.9g %s %.9g", shown_name(s, name), value, what, s->lo_open ? "above" : "from",
+              s->lo,
+              s->hi_open   ? "to below"
+              : s->lo_open ? "and at most"
+                           : "to",
+              s->hi);
     return 2;
 }
 
@@ -122,7 +125,8 @@ static int set_real(const option_spec *s, const char *value)
     double v;
 
     v = strtod(value, &end);
-    if (!*value || *value == ' ' || *end || !isfinite(v) || v < s->lo || v > s->hi || (s->lo_open && v == s->lo) || (s->hi_open && v == s->hi))
+    if (!*value || *value == ' ' || *end || !isfinite(v) || v < s->lo || v > s->hi || (s->lo_open && v == s->lo) ||
+        (s->hi_open && v == s->hi))
         return bad_number(s, value, "a number");
     *(float *)s->out = (float)v;
     return -1;

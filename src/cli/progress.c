@@ -33,11 +33,10 @@ static void draw_rest(const progress *p, uint64_t done, double part, double s)
     int left = rate > 0 && part < 1 ? (int)((double)(p->total - done) / rate) : 0;
 
     if (!p->unit)
-        fprintf(stderr, "  %.1f of %.1f GB, %.0f MB/s, %d:%02d left \033[K", (double)done * 1e-9, (double)p->total * 1e-9, rate * 1e-6, left / 60, left % 60);
-    else if (*p->unit != '%')
-        fprintf(stderr, "  %llu of %llu %s \033[K", (unsigned long long)done, (unsigned long long)p->total, p->unit);
-    else
-        fputs(" \033[K", stderr);
+        fprintf(stderr, "  %.1f of %.1f GB, %.0f MB/s, %d:%02d left \033[K", (double)done * 1e-9, (double)p->total * 1e-9, rate * 1e-6,
+                left / 60, left % 60);
+    else if (*p->unit != '%') fprintf(stderr, "  %llu of %llu %s \033[K", (unsigned long long)done, (unsigned long long)p->total, p->unit);
+    else fputs(" \033[K", stderr);
 }
 
 void progress_update(progress *p, uint64_t done)

@@ -14,7 +14,7 @@
 typedef struct progress {
     const char *label; /* stays the caller's */
     uint64_t total;
-    const char *unit;  /* of total; NULL: bytes, shown with their rate */
+    const char *unit; /* of total; NULL: bytes, shown with their rate */
     int64_t t_begin_ns, t_drawn_ns;
     bool is_shown;
 } progress;

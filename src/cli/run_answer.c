@@ -51,10 +51,8 @@ static void put_safely(const char *text, size_t n)
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)text[i];
         bool c1 = c == 0xc2 && i + 1 < n && (unsigned char)text[i + 1] < 0xa0; /* U+0080 … U+009F */
-        if (c1 || (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f)
-            fputs("\xef\xbf\xbd", stdout);
-        else
-            putchar(c);
+        if (c1 || (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f) fputs("\xef\xbf\xbd", stdout);
+        else putchar(c);
         i += c1;
     }
 }
@@ -68,10 +66,8 @@ static bool show_text(view *v, const mo_event *e)
     }
     progress_end(&v->bar);
     v->bar = (progress){ 0 };
-    if (v->is_terminal)
-        put_safely(e->text, e->n_text);
-    else
-        fwrite(e->text, 1, e->n_text, stdout);
+    if (v->is_terminal) put_safely(e->text, e->n_text);
+    else fwrite(e->text, 1, e->n_text, stdout);
     v->at_line_start = e->text[e->n_text - 1] == '\n';
     return cli_flush();
 }
@@ -173,6 +169,6 @@ void answer_note_figures(const answer *a)
     if (e->encode_ms >= 1) fprintf(stderr, "pictures and sound %.2f s, ", e->encode_ms * 1e-3);
     fprintf(stderr, "prompt %d positions", e->n_prompt);
     if (e->n_reused) fprintf(stderr, " (%d reused)", e->n_reused);
-    fprintf(stderr, " in %.2f s, %.1f/s; answer %d tokens in %.2f s, %.1f/s]\n", e->prefill_ms * 1e-3, per_second(n_read, e->prefill_ms), e->n_generated,
-            e->decode_ms * 1e-3, per_second(e->n_generated, e->decode_ms));
+    fprintf(stderr, " in %.2f s, %.1f/s; answer %d tokens in %.2f s, %.1f/s]\n", e->prefill_ms * 1e-3, per_second(n_read, e->prefill_ms),
+            e->n_generated, e->decode_ms * 1e-3, per_second(e->n_generated, e->decode_ms));
 }

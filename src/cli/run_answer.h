@@ -12,7 +12,7 @@ typedef struct answer {
     bool quiet;        /* no progress */
     bool one_shot;     /* a second Ctrl-C ends the program */
     buf text;
-    mo_event end;      /* figures and reason */
+    mo_event end; /* figures and reason */
 } answer;
 
 /* Ask and step until the answer ends. MO_E_IO: stdout takes no more (already said on stderr). Other errors are in *err. */

@@ -21,8 +21,8 @@
 typedef struct chat {
     mo_session *s;
     chat_opts o;
-    char *system;  /* what every fresh conversation begins with, or NULL */
-    bool is_open;  /* a user's message is begun */
+    char *system;   /* what every fresh conversation begins with, or NULL */
+    bool is_open;   /* a user's message is begun */
     bool has_media; /* and holds a picture or a sound: an empty line asks */
     bool leave;
 } chat;

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154,SC2034
 # Help, options, exit codes.
 
 fits_a_screen() { [ "$(wc -l <<<"$out")" -le 40 ] && ! grep -qE '.{111}' <<<"$out" && [ -z "$err" ]; }

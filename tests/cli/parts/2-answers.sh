@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154,SC2034
 # One-shot answers: streams, determinism, JSON, media.
 
 answer() { run run "$model" --max-tokens 16 "$@"; }

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154,SC2034
 # Files that are not what they should be: one sentence, exit code 1, and no other harm.
 
 refused "a model that is not there" 1 "cannot open" run "$tmp/none" -p x

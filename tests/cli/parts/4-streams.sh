@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154,SC2034
 # Where stdout goes, and signals.
 
 into() { # into FILE ARGUMENTS...

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154,SC2034
 # tokenize, info, bench.
 
 run tokenize "$model" 'Hi "x"<|im_end|>' --ids

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154,SC2034
 # A conversation on a terminal (chat.py drives one), and without a terminal's help.
 
 if [ -z "$python" ]; then
