@@ -94,11 +94,11 @@ static int32_t whole_word(const tokenizer *t, bpe_work *w, const char *word, siz
 bool bpe_word(const tokenizer *t, bpe_work *w, const char *word, size_t n, ids *out)
 {
     bpe_symbol *s;
-    size_t n_heap = 0;
+    size_t n_heap = 0, m = 0;
     int32_t id;
 
     if (n == 1) {
-        ids_put(out, t->byte_id[(unsigned char)word[0]]);
+        if (t->byte_id[(unsigned char)word[0]] >= 0) ids_put(out, t->byte_id[(unsigned char)word[0]]);
         return !out->failed;
     }
     if (t->ignore_merges) {
@@ -111,9 +111,15 @@ bool bpe_word(const tokenizer *t, bpe_work *w, const char *word, size_t n, ids *
     }
     if (n > INT32_MAX / 2 || !reserve(w, n)) return false;
     s = w->symbol;
-    for (size_t i = 0; i < n; i++)
-        s[i] = (bpe_symbol){ t->byte_id[(unsigned char)word[i]], (int32_t)i - 1, i + 1 < n ? (int32_t)i + 1 : -1 };
-    for (size_t i = 0; i + 1 < n; i++) offer(t, s, (int32_t)i, w->heap, &n_heap);
+    for (size_t i = 0; i < n; i++) { /* bytes that the vocabulary lacks are left out, as the reference does */
+        id = t->byte_id[(unsigned char)word[i]];
+        if (id < 0) continue;
+        s[m] = (bpe_symbol){ id, (int32_t)m - 1, (int32_t)m + 1 };
+        m++;
+    }
+    if (!m) return true;
+    s[m - 1].next = -1;
+    for (size_t i = 0; i + 1 < m; i++) offer(t, s, (int32_t)i, w->heap, &n_heap);
     while (n_heap) {
         bpe_pair p = heap_pop(w->heap, &n_heap);
         int32_t next = s[p.at].next;

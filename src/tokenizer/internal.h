@@ -50,7 +50,7 @@ struct tokenizer {
     size_t n_trie, cap_trie;
     int32_t first[256]; /* root's children by byte, 0: none */
 
-    int32_t byte_id[256]; /* id of each single byte */
+    int32_t byte_id[256]; /* id of each single byte; -1: the vocabulary lacks it, texts lose it */
     ids bad;
     tokenizer_roles roles;
     split_kind split;
@@ -66,8 +66,8 @@ mo_status vocab_reserve_merges(tokenizer *t, size_t n, mo_error *err);
 /* "left right"; i_line: for the message. */
 mo_status vocab_add_merge(tokenizer *t, uint32_t rank, const char *text, size_t n, mo_error *err);
 mo_status vocab_add_merge_pair(tokenizer *t, uint32_t rank, const char *left, size_t n_left, const char *right, size_t n_right, mo_error *err);
-/* After the last: every byte must be a token. */
-mo_status vocab_finish(tokenizer *t, mo_error *err);
+/* After the last: every byte must be a token, or (every_byte false) all that plain text needs. */
+mo_status vocab_finish(tokenizer *t, bool every_byte, mo_error *err);
 
 int32_t vocab_find(const tokenizer *t, const char *text, size_t n);
 /* Longest added token that begins text[0..n): its id and length, -1 if none. */

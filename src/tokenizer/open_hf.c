@@ -332,7 +332,7 @@ mo_status tokenizer_open_hf(tokenizer **out, const char *dir, mo_error *err)
             st = mo_fail(err, MO_E_UNSUPPORTED, "it has a SentencePiece model (tokenizer.model), which is not supported; a byte-level BPE vocabulary is needed");
         if (st != MO_OK || (st = load_merges_txt(t, dir, err)) != MO_OK) goto fail;
     }
-    if ((st = vocab_finish(t, err)) != MO_OK || (st = load_config(t, dir, err)) != MO_OK) goto fail;
+    if ((st = vocab_finish(t, true, err)) != MO_OK || (st = load_config(t, dir, err)) != MO_OK) goto fail;
     *out = t;
     return MO_OK;
 fail:
@@ -352,8 +352,14 @@ static mo_status set_pre(tokenizer *t, const char *pre, mo_error *err)
         t->ignore_merges = true;
     } else if (!strcmp(pre, "qwen35")) {
         t->split = SPLIT_QWEN35;
+    } else if (!strcmp(pre, "gpt2") || !strcmp(pre, "gpt-2") || !strcmp(pre, "default")) {
+        t->split = SPLIT_GPT2;
+        t->nfc = false;
+    } else if (!strcmp(pre, "smollm")) {
+        t->split = SPLIT_SMOLLM;
+        t->nfc = false;
     } else {
-        return mo_fail(err, MO_E_UNSUPPORTED, "pre-tokenizer '%.40s' is none of those known (qwen2, llama-bpe, qwen35)", pre);
+        return mo_fail(err, MO_E_UNSUPPORTED, "pre-tokenizer '%.40s' is none of those known (qwen2, llama-bpe, qwen35, gpt2, smollm)", pre);
     }
     return MO_OK;
 }
@@ -384,7 +390,7 @@ mo_status tokenizer_open_lists(tokenizer **out, const tokenizer_lists *l, mo_err
     }
     if (st == MO_OK) st = vocab_reserve_merges(t, l->n_merge, err);
     for (size_t i = 0; i < l->n_merge && st == MO_OK; i++) st = vocab_add_merge(t, (uint32_t)i, l->merges[i].s, l->merges[i].n, err);
-    if (st == MO_OK) st = vocab_finish(t, err);
+    if (st == MO_OK) st = vocab_finish(t, false, err);
     if (st != MO_OK) goto fail;
     t->roles = (tokenizer_roles){ role(t, l->bos), role(t, l->eos), role(t, l->pad), role(t, l->unk), l->add_bos };
     *out = t;

@@ -34,7 +34,7 @@ typedef struct tokenizer_lists {
     size_t n_token;
     const tokenizer_text *merges; /* [n_merge] "left right", best first */
     size_t n_merge;
-    const char *pre;              /* "qwen2", "llama-bpe", "qwen35"; NULL is "qwen2" */
+    const char *pre;              /* "qwen2", "llama-bpe", "qwen35", "gpt2", "smollm"; NULL is "qwen2" */
     int32_t bos, eos, pad, unk;   /* -1: none */
     bool add_bos;
 } tokenizer_lists;

@@ -288,7 +288,10 @@ mo_status vocab_add_merge(tokenizer *t, uint32_t rank, const char *text, size_t 
     return vocab_add_merge_pair(t, rank, text, n_left, space + 1, n - n_left - 1, err);
 }
 
-mo_status vocab_finish(tokenizer *t, mo_error *err)
+/* Printable ASCII: a vocabulary without these is no byte-level one. Some lack bytes that no text of theirs had. */
+static bool is_needed(int byte) { return byte >= 0x20 && byte < 0x7f; }
+
+mo_status vocab_finish(tokenizer *t, bool every_byte, mo_error *err)
 {
     for (int i = 0; i < 256; i++) {
         uint32_t cp = byte_to_symbol((unsigned char)i);
@@ -299,7 +302,7 @@ mo_status vocab_finish(tokenizer *t, mo_error *err)
             s[1] = (char)(0x80 | (cp & 0x3f));
             n = 2;
         }
-        if ((t->byte_id[i] = vocab_find(t, s, n)) < 0)
+        if ((t->byte_id[i] = vocab_find(t, s, n)) < 0 && (every_byte || is_needed(i)))
             return mo_fail(err, MO_E_FORMAT, "the vocabulary has no token for byte 0x%02x: this is no byte-level BPE vocabulary", (unsigned)i);
     }
     return MO_OK;
