@@ -80,6 +80,7 @@ typedef struct mo_model_opts {
     int32_t use_bf16_dot; /* non-zero: multiply as bf16 pairs where the CPU can; faster, no longer float32-exact */
     mo_switch vision;     /* MO_AUTO: load what the checkpoint has; MO_OFF: leave out; MO_ON: fail without */
     mo_switch audio;      /* the same */
+    const char *vision_path, *audio_path; /* GGUF files of the encoders; NULL: looked for beside the language model's */
     int32_t n_ubatch;     /* rows of one compute pass, 1 … 4096; more is faster and needs more scratch */
     /* Messages and progress, called from the thread that called us; NULL: silence. fraction is in [0, 1]. */
     void (*log)(void *user, const char *message);
@@ -103,7 +104,9 @@ typedef struct mo_plan {
     uint64_t available;        /* what this machine can give now, 0 if unknown */
 } mo_plan;
 
-/* Open a checkpoint: a Hugging Face directory (config.json, safetensors, tokenizer files).
+/* Open a checkpoint: a Hugging Face directory (config.json, safetensors, tokenizer files), a GGUF file of a language model
+ * (the first part, if it was split), or a directory with one such file. Encoders of a GGUF model are looked for beside it and in
+ * vision/ and audio/ there. What a file is, is decided by its content.
  *
  * opts NULL: the defaults. On failure *out is NULL and nothing stays behind.
  *

@@ -10,10 +10,8 @@
 #include "backend/backend.h"
 #include "cli/model_options.h"
 #include "core/cpu.h"
-#include "formats/tensors.h"
-#include "models/config.h"
+#include "models/checkpoint.h"
 #include "session/model.h"
-#include "tokenizer/tokenizer.h"
 
 typedef struct options {
     model_options m;
@@ -33,7 +31,11 @@ static int parse(options *o, int argc, char **argv)
         .usage = "info MODEL [OPTION...]",
         .about = "Prints a checkpoint's shapes and types, which modules it has, the memory it would need with these options and\n"
                  "whether it fits, and the kernels this machine would use.\n",
-        .group = group, .n_group = 2, .n_arg_min = 1, .n_arg_max = 1, .arg_needed = "a MODEL, the folder of a checkpoint",
+        .group = group,
+        .n_group = 2,
+        .n_arg_min = 1,
+        .n_arg_max = 1,
+        .arg_needed = "a MODEL, the folder of a checkpoint or a GGUF file",
     };
     int n, code = options_parse(&table, argc, argv, &n);
 
@@ -46,7 +48,7 @@ static int parse(options *o, int argc, char **argv)
 typedef struct module_info {
     const char *name, *what, *prefix[3];
     uint64_t n_tensor, n_value, n_bytes;
-    unsigned types; /* bits: 1 F32, 2 F16, 4 BF16, 8 others */
+    uint64_t types; /* bit i: element type i */
 } module_info;
 
 enum { N_MODULE = 6 };
@@ -59,8 +61,6 @@ static const module_info modules[N_MODULE] = {
     { .name = "tts", .what = "speech language model", .prefix = { "tts." } },
     { .name = "other", .what = "other tensors" },
 };
-
-static unsigned type_bit(int32_t type) { return type == MO_F32 ? 1 : type == MO_F16 ? 2 : type == MO_BF16 ? 4 : 8; }
 
 static module_info *module_of(module_info *m, const char *name)
 {
@@ -94,17 +94,23 @@ static void count_tensors(module_info m[N_MODULE], const tensors *ts)
         k->n_tensor++;
         k->n_value += tensor_values(t);
         k->n_bytes += t->n_bytes;
-        k->types |= type_bit(t->type);
+        k->types |= (uint64_t)1 << t->type;
     }
 }
 
-static const char *types_text(unsigned types, char out[32])
+enum { TYPES_TEXT = 64 };
+
+/* "F32,Q4_K,Q6_K", as many as there is room for. */
+static const char *types_text(uint64_t types, char out[TYPES_TEXT])
 {
-    static const char *const name[] = { "F32", "F16", "BF16", "other" };
+    size_t at = 0;
 
     *out = 0;
-    for (int i = 0; i < 4; i++)
-        if (types >> i & 1) snprintf(out + strlen(out), 32 - strlen(out), "%s%s", *out ? "," : "", name[i]);
+    for (int32_t i = 0; i < MO_DTYPE_COUNT; i++) {
+        const char *name = dtype_get(i) ? dtype_get(i)->name : NULL;
+        if (!name || !(types >> i & 1) || at + strlen(name) + 2 > TYPES_TEXT) continue;
+        at += (size_t)snprintf(out + at, TYPES_TEXT - at, "%s%s", at ? "," : "", name);
+    }
     return out;
 }
 
@@ -112,8 +118,9 @@ static const char *types_text(unsigned types, char out[32])
 
 typedef struct info {
     const char *path;
-    model_config cfg;
-    tensors *ts;
+    checkpoint ck;
+    model_config cfg; /* the checkpoint's, as ts */
+    const tensors *ts;
     module_info module[N_MODULE];
     mo_plan plan;
     mo_status plan_st; /* the plan can fail on a checkpoint whose other facts are worth showing */
@@ -127,30 +134,28 @@ typedef struct info {
 static mo_status gather(info *f, const char *path, const options *o, mo_error *err)
 {
     cpu_backend_opts cpu = { o->m.model.n_thread, (unsigned)cpu_isa_parse(o->m.model.isa), o->m.model.use_bf16_dot != 0 };
+    const checkpoint_opts files = { .vision_path = o->m.model.vision_path, .audio_path = o->m.model.audio_path };
     tokenizer *t = NULL;
     backend *be = NULL;
     mo_status st;
 
     f->path = path;
-    if ((st = model_config_load(&f->cfg, path, err)) != MO_OK) return st;
-    if ((st = tensors_open_safetensors(&f->ts, path, err)) != MO_OK) return st;
+    if ((st = checkpoint_open(&f->ck, path, &files, err)) != MO_OK) return st;
+    f->cfg = f->ck.cfg;
+    f->ts = f->ck.ts;
     count_tensors(f->module, f->ts);
     if ((st = cpu_backend_new(&be, &cpu, err)) != MO_OK) return st;
     cpu_backend_describe(be, f->kernels, sizeof f->kernels);
     be->ops->destroy(be);
     cpu_isa_format(cpu_isa(), f->isa, sizeof f->isa);
-    if (tokenizer_open_hf(&t, path, &f->tokenizer_err) == MO_OK) f->n_vocab_text = tokenizer_n_vocab(t);
+    if (checkpoint_tokenizer(&t, path, f->ck.meta, &f->tokenizer_err) == MO_OK) f->n_vocab_text = tokenizer_n_vocab(t);
     tokenizer_close(t);
     f->n_ctx = session_n_ctx(&f->cfg, &o->m.session);
     f->plan_st = mo_plan_memory(&f->plan, path, &o->m.model, &o->m.session, &f->plan_err);
     return MO_OK;
 }
 
-static void info_free(info *f)
-{
-    tensors_close(f->ts);
-    model_config_free(&f->cfg);
-}
+static void info_free(info *f) { checkpoint_close(&f->ck); }
 
 /* ---- as text ---------------------------------------------------------------------------------------------------- */
 
@@ -160,20 +165,22 @@ static void print_config(const info *f)
     const llm_config *l = &c->llm;
 
     printf("%s  (model_type %s%s%s)\n\n", model_member_name(c->member), c->model_type, *c->version ? ", version " : "", c->version);
-    printf("language model   %d layers, width %d, %d heads of %d (%d for keys and values), feed-forward %d\n", l->n_layer, l->n_embd, l->n_head, l->head_dim,
-           l->n_kv_head, l->n_ff);
-    printf("                 vocabulary %d%s, context %d, RoPE base %.9g%s\n", l->n_vocab, l->is_tied ? " (tied)" : "", l->n_ctx_train, l->rope_theta,
-           l->rope_factor ? ", longrope" : "");
+    printf("language model   %d layers, width %d, %d heads of %d (%d for keys and values), feed-forward %d\n", l->n_layer, l->n_embd,
+           l->n_head, l->head_dim, l->n_kv_head, l->n_ff);
+    printf("                 vocabulary %d%s, context %d, RoPE base %.9g%s\n", l->n_vocab, l->is_tied ? " (tied)" : "", l->n_ctx_train,
+           l->rope_theta, l->rope_factor ? ", longrope" : "");
     if (c->has_vision) {
-        printf("vision           %d layers, width %d, %d heads, feed-forward %d, patches of %d pixels\n", c->vision.n_layer, c->vision.n_embd, c->vision.n_head,
-               c->vision.n_ff, c->vision.patch_size);
-        printf("                 %d rows a tile, at most %d tiles a picture, tiles of about %d x %d\n", c->resampler.n_query, c->slice.max_slice_nums + 1,
-               c->slice.scale_resolution, c->slice.scale_resolution);
+        printf("vision           %d layers, width %d, %d heads, feed-forward %d, patches of %d pixels\n", c->vision.n_layer,
+               c->vision.n_embd, c->vision.n_head, c->vision.n_ff, c->vision.patch_size);
+        printf("                 %d rows a tile, at most %d tiles a picture, tiles of about %d x %d\n", c->resampler.n_query,
+               c->slice.max_slice_nums + 1, c->slice.scale_resolution, c->slice.scale_resolution);
     }
     if (c->has_audio)
-        printf("audio            %d layers, width %d, %d heads, feed-forward %d, %d mel bands, %d rows a second\n", c->audio.n_layer, c->audio.n_embd, c->audio.n_head,
-               c->audio.n_ff, c->audio.n_mel, 50 / c->audio.pool_step);
-    if (c->has_tts) printf("speech           %d layers, width %d, %d heads, feed-forward %d\n", c->tts.n_layer, c->tts.n_embd, c->tts.n_head, c->tts.n_ff);
+        printf("audio            %d layers, width %d, %d heads, feed-forward %d, %d mel bands, %d rows a second\n", c->audio.n_layer,
+               c->audio.n_embd, c->audio.n_head, c->audio.n_ff, c->audio.n_mel, 50 / c->audio.pool_step);
+    if (c->has_tts)
+        printf("speech           %d layers, width %d, %d heads, feed-forward %d\n", c->tts.n_layer, c->tts.n_embd, c->tts.n_head,
+               c->tts.n_ff);
     if (f->n_vocab_text) printf("tokenizer        %d ids\n", f->n_vocab_text);
     else printf("tokenizer        none: %s\n", f->tokenizer_err.message);
 }
@@ -194,7 +201,7 @@ static const char *module_note(const info *f, int i)
 
 static void print_modules(const info *f)
 {
-    char bytes[16], types[32];
+    char bytes[16], types[TYPES_TEXT];
     uint64_t n_tensor = 0, n_value = 0, n_bytes = 0;
 
     printf("\n%-22s %8s %15s %10s  %s\n", "modules", "tensors", "parameters", "bytes", "types");
@@ -202,10 +209,9 @@ static void print_modules(const info *f)
         const module_info *m = &f->module[i];
         if (i == N_MODULE - 1 && !m->n_tensor) break;
         if (m->n_tensor)
-            printf("  %-20s %8" PRIu64 " %15" PRIu64 " %10s  %-8s  %s\n", m->what, m->n_tensor, m->n_value, format_bytes(bytes, m->n_bytes), types_text(m->types, types),
-                   module_note(f, i));
-        else
-            printf("  %-20s %8s %15s %10s  %-8s  %s\n", m->what, "-", "-", "-", "-", module_note(f, i));
+            printf("  %-20s %8" PRIu64 " %15" PRIu64 " %10s  %-8s  %s\n", m->what, m->n_tensor, m->n_value, format_bytes(bytes, m->n_bytes),
+                   types_text(m->types, types), module_note(f, i));
+        else printf("  %-20s %8s %15s %10s  %-8s  %s\n", m->what, "-", "-", "-", "-", module_note(f, i));
         n_tensor += m->n_tensor;
         n_value += m->n_value;
         n_bytes += m->n_bytes;
@@ -268,28 +274,33 @@ static void print_text(const info *f, const options *o)
 static json_t *config_json(const model_config *c)
 {
     const llm_config *l = &c->llm;
-    json_t *j = json_pack("{s:{s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:f}}", "llm", "n_layer", l->n_layer, "n_embd", l->n_embd, "n_head", l->n_head, "n_kv_head", l->n_kv_head,
-                          "head_dim", l->head_dim, "n_ff", l->n_ff, "n_vocab", l->n_vocab, "n_ctx_train", l->n_ctx_train, "rope_theta", l->rope_theta);
+    json_t *j = json_pack("{s:{s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:f}}", "llm", "n_layer", l->n_layer, "n_embd", l->n_embd, "n_head",
+                          l->n_head, "n_kv_head", l->n_kv_head, "head_dim", l->head_dim, "n_ff", l->n_ff, "n_vocab", l->n_vocab,
+                          "n_ctx_train", l->n_ctx_train, "rope_theta", l->rope_theta);
 
     if (c->has_vision)
-        json_object_set_new(j, "vision", json_pack("{s:i,s:i,s:i,s:i,s:i,s:i,s:i}", "n_layer", c->vision.n_layer, "n_embd", c->vision.n_embd, "n_head", c->vision.n_head,
-                                                   "n_ff", c->vision.n_ff, "patch_size", c->vision.patch_size, "n_query", c->resampler.n_query, "max_slices",
-                                                   c->slice.max_slice_nums));
+        json_object_set_new(j, "vision",
+                            json_pack("{s:i,s:i,s:i,s:i,s:i,s:i,s:i}", "n_layer", c->vision.n_layer, "n_embd", c->vision.n_embd, "n_head",
+                                      c->vision.n_head, "n_ff", c->vision.n_ff, "patch_size", c->vision.patch_size, "n_query",
+                                      c->resampler.n_query, "max_slices", c->slice.max_slice_nums));
     if (c->has_audio)
-        json_object_set_new(j, "audio", json_pack("{s:i,s:i,s:i,s:i,s:i,s:i}", "n_layer", c->audio.n_layer, "n_embd", c->audio.n_embd, "n_head", c->audio.n_head, "n_ff",
-                                                  c->audio.n_ff, "n_mel", c->audio.n_mel, "pool_step", c->audio.pool_step));
+        json_object_set_new(j, "audio",
+                            json_pack("{s:i,s:i,s:i,s:i,s:i,s:i}", "n_layer", c->audio.n_layer, "n_embd", c->audio.n_embd, "n_head",
+                                      c->audio.n_head, "n_ff", c->audio.n_ff, "n_mel", c->audio.n_mel, "pool_step", c->audio.pool_step));
     return j;
 }
 
 static json_t *modules_json(const info *f)
 {
     json_t *list = json_object();
-    char types[32];
+    char types[TYPES_TEXT];
 
     for (int i = 0; i < N_MODULE; i++) {
         const module_info *m = &f->module[i];
-        json_object_set_new(list, m->name, json_pack("{s:b,s:b,s:I,s:I,s:I,s:s}", "present", m->n_tensor > 0, "configured", is_configured(&f->cfg, i), "tensors",
-                                                     BYTES(m->n_tensor), "parameters", BYTES(m->n_value), "bytes", BYTES(m->n_bytes), "types", types_text(m->types, types)));
+        json_object_set_new(list, m->name,
+                            json_pack("{s:b,s:b,s:I,s:I,s:I,s:s}", "present", m->n_tensor > 0, "configured", is_configured(&f->cfg, i),
+                                      "tensors", BYTES(m->n_tensor), "parameters", BYTES(m->n_value), "bytes", BYTES(m->n_bytes), "types",
+                                      types_text(m->types, types)));
     }
     return list;
 }
@@ -299,10 +310,11 @@ static json_t *plan_json(const info *f)
     const mo_plan *p = &f->plan;
 
     if (f->plan_st != MO_OK) return json_null();
-    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:i}", "weights_mapped", BYTES(p->weights_mapped), "weights_copied", BYTES(p->weights_copied),
-                     "weights_repacked", BYTES(p->weights_repacked), "llm", BYTES(p->llm), "vision", BYTES(p->vision), "audio", BYTES(p->audio), "scratch",
-                     BYTES(p->scratch), "kv_cache", BYTES(p->kv_cache), "tokenizer", BYTES(p->tokenizer), "session", BYTES(p->session), "total", BYTES(p->total),
-                     "available", BYTES(p->available), "fits", p->available ? json_boolean(p->total <= p->available) : json_null(), "n_ctx", f->n_ctx);
+    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:i}", "weights_mapped", BYTES(p->weights_mapped),
+                     "weights_copied", BYTES(p->weights_copied), "weights_repacked", BYTES(p->weights_repacked), "llm", BYTES(p->llm),
+                     "vision", BYTES(p->vision), "audio", BYTES(p->audio), "scratch", BYTES(p->scratch), "kv_cache", BYTES(p->kv_cache),
+                     "tokenizer", BYTES(p->tokenizer), "session", BYTES(p->session), "total", BYTES(p->total), "available",
+                     BYTES(p->available), "fits", p->available ? json_boolean(p->total <= p->available) : json_null(), "n_ctx", f->n_ctx);
 }
 
 static json_t *tensors_json(const tensors *ts)
@@ -313,17 +325,18 @@ static json_t *tensors_json(const tensors *ts)
         const tensor *t = tensors_at(ts, i);
         json_t *shape = json_array();
         for (int32_t k = 0; k < t->n_dim; k++) json_array_append_new(shape, json_integer(t->dim[k]));
-        json_array_append_new(list, json_pack("{s:s,s:s,s:o,s:I}", "name", t->name, "type", dtype_get(t->type) ? dtype_get(t->type)->name : "?", "shape", shape, "bytes",
-                                              BYTES(t->n_bytes)));
+        json_array_append_new(list,
+                              json_pack("{s:s,s:s,s:o,s:I}", "name", t->name, "type", dtype_get(t->type) ? dtype_get(t->type)->name : "?",
+                                        "shape", shape, "bytes", BYTES(t->n_bytes)));
     }
     return list;
 }
 
 static mo_status print_json(const info *f, const options *o, mo_error *err)
 {
-    json_t *j = json_pack("{s:s,s:s,s:s,s:o,s:o,s:i,s:o,s:s,s:s}", "model", model_member_name(f->cfg.member), "model_type", f->cfg.model_type, "version", f->cfg.version,
-                          "config", config_json(&f->cfg), "modules", modules_json(f), "tokenizer_ids", f->n_vocab_text, "memory", plan_json(f), "kernels", f->kernels,
-                          "machine_isa", f->isa);
+    json_t *j = json_pack("{s:s,s:s,s:s,s:o,s:o,s:i,s:o,s:s,s:s}", "model", model_member_name(f->cfg.member), "model_type",
+                          f->cfg.model_type, "version", f->cfg.version, "config", config_json(&f->cfg), "modules", modules_json(f),
+                          "tokenizer_ids", f->n_vocab_text, "memory", plan_json(f), "kernels", f->kernels, "machine_isa", f->isa);
     char *text;
 
     if (j && o->tensors) json_object_set_new(j, "tensors", tensors_json(f->ts));

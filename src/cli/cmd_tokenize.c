@@ -10,7 +10,7 @@
 #include <utf8proc.h>
 
 #include "cli/options.h"
-#include "tokenizer/tokenizer.h"
+#include "models/checkpoint.h"
 
 enum { TEXT_MAX = 256 << 20 };
 
@@ -31,7 +31,11 @@ static int parse(options *o, int argc, char **argv, int *n_arg)
         .command = "tokenize",
         .usage = "tokenize MODEL [TEXT|-] [OPTION...]\n       minicpmo tokenize MODEL --decode [ID...]",
         .about = "Prints the ids of TEXT, or of standard input, each with the piece of text it stands for.\n",
-        .group = group, .n_group = 1, .n_arg_min = 1, .n_arg_max = INT_MAX, .arg_needed = "a MODEL, a folder with tokenizer files",
+        .group = group,
+        .n_group = 1,
+        .n_arg_min = 1,
+        .n_arg_max = INT_MAX,
+        .arg_needed = "a MODEL, a folder with tokenizer files",
     };
     int code = options_parse(&table, argc, argv, n_arg);
 
@@ -158,7 +162,8 @@ static mo_status parse_ids(const tokenizer *t, const char *text, ids *out, mo_er
         errno = 0;
         long v = strtol(p, &end, 10);
         if (end == p || errno || (*end && !strchr(apart, *end))) return mo_fail(err, MO_E_ARG, "'%.40s' is no token id", p);
-        if (v < 0 || v >= tokenizer_n_vocab(t)) return mo_fail(err, MO_E_ARG, "there is no token %ld: this vocabulary has ids 0 to %d", v, tokenizer_n_vocab(t) - 1);
+        if (v < 0 || v >= tokenizer_n_vocab(t))
+            return mo_fail(err, MO_E_ARG, "there is no token %ld: this vocabulary has ids 0 to %d", v, tokenizer_n_vocab(t) - 1);
         ids_put(out, (int32_t)v);
     }
     return out->failed ? mo_fail(err, MO_E_NOMEM, "no memory for ids") : MO_OK;
@@ -197,7 +202,7 @@ int cmd_tokenize(int argc, char **argv)
     int n_arg, code = parse(&o, argc, argv, &n_arg);
 
     if (code >= 0) return code;
-    st = tokenizer_open_hf(&t, argv[1], &err);
+    st = checkpoint_open_tokenizer(&t, argv[1], &err);
     if (st == MO_OK) st = o.decode ? decode(t, &o, n_arg - 1, argv + 2, &err) : encode(t, &o, n_arg > 1 ? argv[2] : NULL, &err);
     tokenizer_close(t);
     if (st != MO_OK) cli_error("%s", err.message);

@@ -12,16 +12,15 @@
 #include "core/alloc.h"
 #include "core/buf.h"
 #include "core/cpu.h"
-#include "formats/tensors.h"
-#include "models/config.h"
+#include "models/checkpoint.h"
 #include "models/llm.h"
 #include "session/sampling.h"
 
 enum { N_UBATCH = 64, TOP_LOGITS = 20 };
 
 typedef struct rig {
-    model_config c;
-    tensors *ts;
+    checkpoint ck;
+    model_config c;   /* the checkpoint's */
     backend *be;
     llm *m;
     scratch s;
@@ -33,6 +32,7 @@ typedef struct rig {
     float *hidden;    /* rows asked for, in order */
     int64_t n_hidden;
     float *logits;    /* [n_vocab] of the last row */
+    float *nll;       /* [rows of the input - 1], of a trained model; else NULL */
 } rig;
 
 static void rig_close(rig *r)
@@ -44,24 +44,23 @@ static void rig_close(rig *r)
         scratch_free(&r->s, r->be);
         r->be->ops->destroy(r->be);
     }
-    tensors_close(r->ts);
-    model_config_free(&r->c);
+    checkpoint_close(&r->ck);
     ids_free(&r->input);
     ids_free(&r->then);
     mo_free(r->embd);
     mo_free(r->hidden);
     mo_free(r->logits);
+    mo_free(r->nll);
 }
 
-static mo_status rig_open(rig *r, const trace_ctx *ctx, int32_t n_ctx, mo_error *err)
+static mo_status rig_open(rig *r, int32_t n_ctx, mo_error *err)
 {
     cpu_backend_opts opts = { .isa_mask = MO_ISA_ALL };
     kv_shape shape;
     mo_status st;
 
-    if ((st = tensors_open_safetensors(&r->ts, ctx->model_dir, err)) != MO_OK) return st;
     if ((st = cpu_backend_new(&r->be, &opts, err)) != MO_OK) return st;
-    if ((st = llm_load(&r->m, r->be, r->ts, &r->c.llm, false, NULL, err)) != MO_OK) return st;
+    if ((st = llm_load(&r->m, r->be, r->ck.ts, &r->c.llm, false, NULL, err)) != MO_OK) return st;
     llm_carve(&r->s, &r->c.llm, N_UBATCH);
     if ((st = scratch_alloc(&r->s, r->be, err)) != MO_OK) return st;
     shape = llm_kv_shape(&r->c.llm, MO_F32);
@@ -97,9 +96,9 @@ static mo_status read_input(rig *r, const json_t *input, mo_error *err)
 
 /* ---- feeding ---------------------------------------------------------------------------------------------------- */
 
-/* Feed ids (or embd rows) at the positions that follow; all rows' hidden states into hidden unless NULL, the last row's
- * logits into r->logits. */
-static mo_status feed(rig *r, const int32_t *id, const float *embd, int32_t n, float *hidden, mo_error *err)
+/* Feed ids (or embd rows) at the positions that follow; all rows' hidden states into hidden unless NULL, and logits: those of
+ * the last row, or of all of them. */
+static mo_status feed_rows(rig *r, const int32_t *id, const float *embd, int32_t n, float *hidden, float *logits, bool all, mo_error *err)
 {
     kv_seq **seq = mo_calloc((size_t)n, sizeof(kv_seq *));
     int32_t *pos = mo_calloc((size_t)n, sizeof *pos);
@@ -110,16 +109,56 @@ static mo_status feed(rig *r, const int32_t *id, const float *embd, int32_t n, f
     for (int32_t i = 0; st == MO_OK && i < n; i++) {
         seq[i] = &r->kv;
         pos[i] = r->next_pos + i;
-        want[i] = (uint8_t)((hidden ? LLM_WANT_HIDDEN : 0) | (i == n - 1 ? LLM_WANT_LOGITS : 0));
+        want[i] = (uint8_t)((hidden ? LLM_WANT_HIDDEN : 0) | (all || i == n - 1 ? LLM_WANT_LOGITS : 0));
     }
     if (st == MO_OK) {
         llm_batch b = { .n_row = n, .token = id, .embd = embd, .seq = seq, .pos = pos, .want = want };
-        st = llm_forward(r->m, &r->s, N_UBATCH, &b, r->logits, hidden, err);
+        st = llm_forward(r->m, &r->s, N_UBATCH, &b, logits, hidden, err);
     }
     if (st == MO_OK) r->next_pos += n;
     mo_free(seq);
     mo_free(pos);
     mo_free(want);
+    return st;
+}
+
+static mo_status feed(rig *r, const int32_t *id, const float *embd, int32_t n, float *hidden, mo_error *err)
+{
+    return feed_rows(r, id, embd, n, hidden, r->logits, false, err);
+}
+
+/* ln sum exp of n numbers. */
+static double log_sum_exp(const float *x, int64_t n)
+{
+    double most = x[0], sum = 0;
+
+    for (int64_t i = 1; i < n; i++)
+        if (x[i] > most) most = x[i];
+    for (int64_t i = 0; i < n; i++) sum += exp(x[i] - most);
+    return log(sum) + most;
+}
+
+/* The input in one go, with the logits of every position: r->nll[i] = -ln p(id i + 1). */
+static mo_status feed_measured(rig *r, mo_error *err)
+{
+    const int64_t d = r->c.llm.n_embd, n_vocab = r->c.llm.n_vocab;
+    const int32_t n = (int32_t)r->input.len;
+    float *logits = mo_calloc((size_t)n_vocab * LLM_LOGIT_ROWS, sizeof *logits);
+    mo_status st = MO_OK;
+
+    r->nll = mo_calloc((size_t)n, sizeof *r->nll);
+    if (!logits || !r->nll) st = mo_fail(err, MO_E_NOMEM, "no memory for the logits");
+    for (int32_t i = 0; st == MO_OK && i < n; i += LLM_LOGIT_ROWS) {
+        const int32_t k = n - i < LLM_LOGIT_ROWS ? n - i : LLM_LOGIT_ROWS;
+        if ((st = feed_rows(r, r->input.data + i, NULL, k, r->hidden + i * d, logits, true, err)) != MO_OK) break;
+        for (int32_t j = 0; j < k && i + j + 1 < n; j++) {
+            const float *row = logits + j * n_vocab;
+            r->nll[i + j] = (float)(log_sum_exp(row, n_vocab) - (double)row[r->input.data[i + j + 1]]);
+        }
+        memcpy(r->logits, logits + (k - 1) * n_vocab, (size_t)n_vocab * sizeof *logits);
+    }
+    r->n_hidden = n;
+    mo_free(logits);
     return st;
 }
 
@@ -182,7 +221,6 @@ static mo_status put_logits(rig *r, const json_t *input, trace_out *out, mo_erro
     ranked *rank = mo_calloc((size_t)n, sizeof *rank);
     float *some = mo_calloc((size_t)n, sizeof *some), lse;
     json_t *id = json_array();
-    double sum = 0;
     mo_status st;
 
     if (!rank || !some) {
@@ -191,8 +229,7 @@ static mo_status put_logits(rig *r, const json_t *input, trace_out *out, mo_erro
     }
     for (int64_t i = 0; i < n; i++) rank[i] = (ranked){ r->logits[i], (int32_t)i };
     qsort(rank, (size_t)n, sizeof *rank, by_logit);
-    for (int64_t i = 0; i < n; i++) sum += exp((double)r->logits[i] - (double)rank[0].x);
-    lse = (float)(log(sum) + (double)rank[0].x);
+    lse = (float)log_sum_exp(r->logits, n);
     for (int64_t i = 0; i < n; i += stride > 0 ? stride : 1) some[n_some++] = r->logits[i];
     if ((st = trace_put_array(out, "logits", "f4", 1, &n_some, some, err)) != MO_OK) goto done;
     for (int64_t i = 0; i < n_top; i++) some[i] = rank[i].x;
@@ -231,16 +268,19 @@ static mo_status put_cache(rig *r, const json_t *kv, trace_out *out, mo_error *e
     return st;
 }
 
-/* n ids by argmax after the repetition penalty on what was generated here; end tokens do not stop it. */
+/* n ids by argmax after the repetition penalty on what was generated here. End tokens do not stop it, but for the one that a
+ * GGUF file names. */
 static mo_status put_greedy(rig *r, const json_t *input, trace_out *out, mo_error *err)
 {
     int64_t n = json_integer_value(json_object_get(input, "greedy"));
     const json_t *penalty = json_object_get(input, "repetition_penalty");
     sampler_params p = sampler_params_default();
     json_t *list = json_array();
+    int64_t eos = -1;
     sampler *s = NULL;
     mo_status st;
 
+    if (r->ck.meta) gguf_get_int(r->ck.meta, "tokenizer.ggml.eos_token_id", &eos);
     p.do_sample = false;
     p.repetition_penalty = penalty ? (float)json_number_value(penalty) : 1.0f;
     st = sampler_open(&s, r->c.llm.n_vocab, &p, (id_list){ NULL, 0 }, NULL, err);
@@ -249,6 +289,7 @@ static mo_status put_greedy(rig *r, const json_t *input, trace_out *out, mo_erro
         if ((st = sampler_next(s, r->logits, &id, err)) != MO_OK) break;
         sampler_accept(s, id);
         json_array_append_new(list, json_integer(id));
+        if (id == eos) break;
         if (i + 1 < n) st = feed(r, &id, NULL, 1, NULL, err);
     }
     if (st == MO_OK) st = trace_put_json(out, "greedy", json_incref(list), err);
@@ -265,17 +306,19 @@ static mo_status run(rig *r, const trace_ctx *ctx, const json_t *input, trace_ou
     size_t n_row, width;
     mo_status st;
 
-    if ((st = model_config_load(&r->c, ctx->model_dir, err)) != MO_OK) return st;
+    if ((st = checkpoint_open(&r->ck, ctx->model_dir, &(checkpoint_opts){ .no_vision = true, .no_audio = true }, err)) != MO_OK) return st;
+    r->c = r->ck.cfg;
     if ((st = read_input(r, input, err)) != MO_OK) return st;
     n_row = r->input.len + r->then.len;
     width = (size_t)r->c.llm.n_embd;
     if (!r->input.len) return mo_fail(err, MO_E_FORMAT, "the input is empty");
-    if ((st = rig_open(r, ctx, (int32_t)n_row + (int32_t)json_integer_value(json_object_get(input, "greedy")) + 1, err)) != MO_OK) return st;
+    if ((st = rig_open(r, (int32_t)n_row + (int32_t)json_integer_value(json_object_get(input, "greedy")) + 1, err)) != MO_OK) return st;
     r->logits = mo_calloc((size_t)r->c.llm.n_vocab, sizeof(float));
     r->hidden = mo_calloc(n_row * width, sizeof(float));
     if (!r->logits || !r->hidden) return mo_fail(err, MO_E_NOMEM, "no memory for the outputs");
 
-    if ((st = feed_input(r, json_object_get(input, "chunks"), err)) != MO_OK) return st;
+    st = r->ck.meta && !r->embd && !json_object_get(input, "chunks") ? feed_measured(r, err) : feed_input(r, json_object_get(input, "chunks"), err);
+    if (st != MO_OK) return st;
     if (drops) {
         if ((st = drop(r, drops, out, err)) != MO_OK) return st;
         if ((st = feed(r, r->then.data, NULL, (int32_t)r->then.len, r->hidden, err)) != MO_OK) return st;
@@ -284,6 +327,8 @@ static mo_status run(rig *r, const trace_ctx *ctx, const json_t *input, trace_ou
     int64_t dim[2] = { r->n_hidden, r->c.llm.n_embd };
     if ((st = trace_put_array(out, "hidden", "f4", 2, dim, r->hidden, err)) != MO_OK) return st;
     if ((st = put_logits(r, input, out, err)) != MO_OK) return st;
+    dim[0] = r->n_hidden - 1;
+    if (r->nll && (st = trace_put_array(out, "nll", "f4", 1, dim, r->nll, err)) != MO_OK) return st;
     if (kv && (st = put_cache(r, kv, out, err)) != MO_OK) return st;
     return json_object_get(input, "greedy") ? put_greedy(r, input, out, err) : MO_OK;
 }

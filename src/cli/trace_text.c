@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/alloc.h"
+#include "models/checkpoint.h"
 #include "tokenizer/prompt.h"
 
 static mo_status bad(mo_error *err, const char *what) { return mo_fail(err, MO_E_FORMAT, "the case's input: %s", what); }
@@ -246,7 +247,7 @@ mo_status trace_text_stage(const char *stage, const char *model_dir, const json_
 
     trace_text_run(stage, NULL, input, values_out, known, err);
     if (!*known) return MO_OK;
-    if ((st = tokenizer_open_hf(&t, model_dir, err)) == MO_OK) st = trace_text_run(stage, t, input, values_out, known, err);
+    if ((st = checkpoint_open_tokenizer(&t, model_dir, err)) == MO_OK) st = trace_text_run(stage, t, input, values_out, known, err);
     tokenizer_close(t);
     return st;
 }

@@ -1,4 +1,4 @@
-/* Sizes and switches of a checkpoint, from its config.json (later: GGUF metadata). Nothing else knows a model's sizes. */
+/* Sizes and switches of a checkpoint, from its config.json or GGUF metadata (config_gguf.h). Nothing else knows a model's sizes. */
 #ifndef MO_MODELS_CONFIG_H
 #define MO_MODELS_CONFIG_H
 
@@ -32,6 +32,7 @@ typedef struct llm_config {
     float embd_scale;     /* text embeddings times this (MiniCPM 12), else 1 */
     float residual_scale; /* both residual branches (MiniCPM 1.4/sqrt(n_layer)), else 1 */
     float logit_divisor;  /* lm_head(hidden / this) (MiniCPM n_embd/dim_model_base), else 1 */
+    bool rope_pairs;      /* rows of q and k are permuted for rotation of (2i, 2i+1): some GGUF files */
     char prefix[8];       /* "llm." or "" */
 } llm_config;
 

@@ -76,7 +76,7 @@ mo_status llm_load(llm **out, backend *be, const tensors *ts, const llm_config *
     if (!(m = mo_zalloc(sizeof *m))) return mo_fail(err, MO_E_NOMEM, "no memory for the language model");
     m->be = be;
     m->cfg = *cfg;
-    m->rope = ROPE_HALVES;
+    m->rope = cfg->rope_pairs ? ROPE_PAIRS : ROPE_HALVES;
     if (!(m->layer = mo_calloc((size_t)cfg->n_layer, sizeof *m->layer))) {
         st = mo_fail(err, MO_E_NOMEM, "no memory for %d layers", cfg->n_layer);
         goto fail;

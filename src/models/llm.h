@@ -37,7 +37,7 @@ typedef struct llm {
     weight head;        /* [n_vocab, n_embd]; the embeddings where tied */
     float *out_norm;    /* [n_embd] */
     float *inv_freq;    /* [head_dim / 2] host memory: theta^(-2i/d), divided by the longrope factors */
-    rope_style rope;    /* ROPE_HALVES for Hugging Face weights */
+    rope_style rope;    /* ROPE_HALVES for Hugging Face weights; ROPE_PAIRS where the configuration says so */
     llm_layer *layer;   /* [n_layer] */
 } llm;
 

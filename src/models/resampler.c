@@ -24,8 +24,8 @@ struct resampler {
     weight w_q, w_k, w_v, w_o;      /* [n_embd, n_embd] */
     float *b_q, *b_k, *b_v, *b_o;   /* [n_embd] */
     float *ln_q_g, *ln_q_b, *ln_kv_g, *ln_kv_b, *ln_post_g, *ln_post_b;
-    /* The checkpoint multiplies by proj from the right, our matmul needs rows of its transpose: a copy, made once. It is
-     * the one weight that is not used in place: 32 MiB in BF16 at width 4096. */
+    /* An official checkpoint multiplies by proj from the right, our matmul needs rows of its transpose: a copy, made once. It
+     * is the one weight that is not used in place: 32 MiB in BF16 at width 4096. GGUF files hold the transpose already. */
     weight proj_t;
     void *proj_t_data;
     float omega[]; /* [n_embd / 4] host */
@@ -33,19 +33,32 @@ struct resampler {
 
 /* ---- loading ---- */
 
+/* q, k and v: thirds of one matrix, or (GGUF) three. */
+static void bind_qkv(binder *b, resampler *m)
+{
+    static const char *const name[] = { "q", "k", "v" };
+    weight *w[] = { &m->w_q, &m->w_k, &m->w_v };
+    float **bias[] = { &m->b_q, &m->b_k, &m->b_v };
+    int64_t d = m->c.n_embd;
+
+    for (int i = 0; i < 3; i++) {
+        if (bind_has(b, "resampler.attn.q_proj.weight")) {
+            bind_weight(b, w[i], d, d, "resampler.attn.%s_proj.weight", name[i]);
+            bind_vector(b, bias[i], d, "resampler.attn.%s_proj.bias", name[i]);
+        } else {
+            bind_weight_rows(b, w[i], i * d, d, 3 * d, d, "resampler.attn.in_proj_weight");
+            bind_vector_part(b, bias[i], i * d, d, 3 * d, "resampler.attn.in_proj_bias");
+        }
+    }
+}
+
 static void bind_all(binder *b, resampler *m)
 {
     int64_t d = m->c.n_embd;
-    const char *in_w = "resampler.attn.in_proj_weight", *in_b = "resampler.attn.in_proj_bias";
 
     bind_vector(b, &m->q, m->c.n_query * d, "resampler.query");
     bind_weight(b, &m->w_kv, d, m->c.kv_dim, "resampler.kv_proj.weight");
-    bind_weight_rows(b, &m->w_q, 0, d, 3 * d, d, "%s", in_w);
-    bind_weight_rows(b, &m->w_k, d, d, 3 * d, d, "%s", in_w);
-    bind_weight_rows(b, &m->w_v, 2 * d, d, 3 * d, d, "%s", in_w);
-    bind_vector_part(b, &m->b_q, 0, d, 3 * d, "%s", in_b);
-    bind_vector_part(b, &m->b_k, d, d, 3 * d, "%s", in_b);
-    bind_vector_part(b, &m->b_v, 2 * d, d, 3 * d, "%s", in_b);
+    bind_qkv(b, m);
     bind_weight(b, &m->w_o, d, d, "resampler.attn.out_proj.weight");
     bind_vector(b, &m->b_o, d, "resampler.attn.out_proj.bias");
     bind_vector(b, &m->ln_q_g, d, "resampler.ln_q.weight");
@@ -54,7 +67,8 @@ static void bind_all(binder *b, resampler *m)
     bind_vector(b, &m->ln_kv_b, d, "resampler.ln_kv.bias");
     bind_vector(b, &m->ln_post_g, d, "resampler.ln_post.weight");
     bind_vector(b, &m->ln_post_b, d, "resampler.ln_post.bias");
-    bind_weight_transposed(b, &m->proj_t, &m->proj_t_data, d, d, "resampler.proj");
+    if (bind_has(b, "resampler.proj.weight")) bind_weight(b, &m->proj_t, d, d, "resampler.proj.weight");
+    else bind_weight_transposed(b, &m->proj_t, &m->proj_t_data, d, d, "resampler.proj");
 }
 
 /* q <- W_q LN_q(query) + b_q, once. */

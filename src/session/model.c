@@ -217,6 +217,40 @@ static mo_status check_audio(const audio_config *c, mo_error *err)
                    MEL_MAX_SAMPLES / MEL_HOP / 2);
 }
 
+/* Which files, and what they say of the model; the caller's paths are not kept. */
+static mo_status open_files(mo_model *m, const char *path, mo_error *err)
+{
+    const checkpoint_opts o = { m->opts.vision_path, m->opts.audio_path, m->opts.vision == MO_OFF, m->opts.audio == MO_OFF };
+    char message[512];
+    bool guessed;
+    checkpoint c;
+    mo_status st = checkpoint_open(&c, path, &o, err);
+
+    m->opts.vision_path = m->opts.audio_path = NULL;
+    if (st != MO_OK) return st;
+    m->cfg = c.cfg;
+    m->ts = c.ts;
+    m->meta = c.meta;
+    c.cfg = (model_config){ 0 };
+    c.ts = NULL;
+    c.meta = NULL;
+    m->chat = checkpoint_chat(&m->cfg, m->meta, &guessed);
+    if (guessed) {
+        snprintf(message, sizeof message, "conversations are written as %s", chat_kind_text(m->chat));
+        say(m, message);
+    }
+    if (c.vision_path) {
+        snprintf(message, sizeof message, "vision encoder: %.400s", c.vision_path);
+        say(m, message);
+    }
+    if (c.audio_path) {
+        snprintf(message, sizeof message, "audio encoder: %.400s", c.audio_path);
+        say(m, message);
+    }
+    checkpoint_close(&c);
+    return MO_OK;
+}
+
 /* Configuration, tensors, backend and plan; no weights yet. */
 static mo_status open_plan(mo_model **out, const char *path, const mo_model_opts *opts, mo_error *err)
 {
@@ -235,8 +269,7 @@ static mo_status open_plan(mo_model **out, const char *path, const mo_model_opts
     cpu.n_thread = m->opts.n_thread;
     cpu.use_bf16_dot = m->opts.use_bf16_dot != 0;
     m->opts.isa = NULL; /* the caller's string: not kept */
-    if ((st = model_config_load(&m->cfg, path, err)) != MO_OK) goto fail;
-    if ((st = tensors_open_safetensors(&m->ts, path, err)) != MO_OK) goto fail;
+    if ((st = open_files(m, path, err)) != MO_OK) goto fail;
     if ((st = choose_module(m, &m->cfg.has_vision, m->opts.vision, "vpm.embeddings.patch_embedding.weight", "vision", err)) != MO_OK) goto fail;
     if ((st = choose_module(m, &m->cfg.has_audio, m->opts.audio, "apm.conv1.weight", "audio", err)) != MO_OK) goto fail;
     if (m->cfg.has_audio && (st = check_audio(&m->cfg.audio, err)) != MO_OK) goto fail;
@@ -286,7 +319,7 @@ mo_status mo_model_open(mo_model **out, const char *path, const mo_model_opts *o
     if ((st = open_plan(&m, path, opts, err)) != MO_OK) return st;
     if ((st = plan_fits(&m->plan, err)) != MO_OK) goto fail;
     progress(m, "loading", 0);
-    if ((st = tokenizer_open_hf(&m->tok, path, err)) != MO_OK) goto fail;
+    if ((st = checkpoint_tokenizer(&m->tok, path, m->meta, err)) != MO_OK) goto fail;
     progress(m, "loading", 0.3);
     if ((st = load_modules(m, err)) != MO_OK) goto fail;
     progress(m, "loading", 1);
@@ -310,6 +343,7 @@ void mo_model_close(mo_model *m)
         m->be->ops->destroy(m->be);
     }
     tokenizer_close(m->tok);
+    gguf_free(m->meta);
     tensors_close(m->ts);
     model_config_free(&m->cfg);
     pthread_mutex_destroy(&m->step_lock);

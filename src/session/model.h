@@ -12,10 +12,9 @@
 #include <stdbool.h>
 
 #include "backend/backend.h"
-#include "formats/tensors.h"
 #include "media/audio.h"
 #include "minicpmo.h"
-#include "models/config.h"
+#include "models/checkpoint.h"
 #include "models/llm.h"
 #include "models/resampler.h"
 #include "models/siglip.h"
@@ -32,6 +31,8 @@ struct mo_model {
     mo_model_opts opts; /* isa is not kept */
     model_config cfg;
     tensors *ts;
+    gguf *meta;           /* of a GGUF model, or NULL */
+    chat_kind chat;       /* how its conversations are written */
     tokenizer *tok;
     backend *be;
     llm *llm;

@@ -16,24 +16,6 @@ void turn_free(turn *t)
     memset(t, 0, sizeof *t);
 }
 
-static chat_kind kind_of(const model_config *c)
-{
-    switch (c->member) {
-    case MEMBER_V45: return CHAT_V45;
-    case MEMBER_V40: return CHAT_V40;
-    case MEMBER_O26: return CHAT_O26;
-    case MEMBER_V26: return CHAT_V26;
-    case MEMBER_V25: return CHAT_V25;
-    case MEMBER_V20: return CHAT_V20;
-    case MEMBER_V10: return CHAT_V10;
-    case MEMBER_OMNILMM: return CHAT_OMNILMM;
-    case MEMBER_TEXT: return c->llm.has_qk_norm ? CHAT_V45 : CHAT_V26; /* Qwen3 or Qwen2 ChatML */
-    case MEMBER_O45:
-    case MEMBER_UNKNOWN: break;
-    }
-    return CHAT_O45;
-}
-
 /* ---- layout ----------------------------------------------------------------------------------------------------- */
 
 /* Places of each sound. They are counted item by item, but the items of a signal are heard as one, which can give fewer
@@ -73,7 +55,7 @@ static void message_items(const model_config *cfg, const message *m, prompt_item
 
 static prompt_options options_of(const mo_model *m, const turn_opts *o)
 {
-    prompt_options p = prompt_options_default(kind_of(&m->cfg));
+    prompt_options p = prompt_options_default(m->chat);
 
     if (p.enable_thinking != CHAT_UNSET) p.enable_thinking = o->thinking ? CHAT_ON : CHAT_OFF;
     p.use_tts_template = o->speech_mark;

@@ -1,0 +1,45 @@
+/* A checkpoint, whatever it is made of: its configuration, its tensors under official names, its tokenizer.
+ *
+ *     a Hugging Face folder        config.json, safetensors, tokenizer files
+ *     a GGUF file                  the language model, all parts if it was split
+ *     a folder of GGUF files       the one language model in it
+ *
+ * What a file is, is decided by its content. Encoders of a GGUF model are files of their own, looked for beside the language
+ * model and in vision/ and audio/ (spec: family 2.2), or named by the caller.
+ */
+#ifndef MO_MODELS_CHECKPOINT_H
+#define MO_MODELS_CHECKPOINT_H
+
+#include "formats/gguf.h"
+#include "models/config.h"
+#include "tokenizer/chat_template.h"
+#include "tokenizer/tokenizer.h"
+
+typedef struct checkpoint {
+    model_config cfg;
+    tensors *ts;
+    gguf *meta; /* of the language model's file, or NULL: a Hugging Face folder */
+    char *vision_path, *audio_path; /* encoder files that were taken, or NULL */
+} checkpoint;
+
+typedef struct checkpoint_opts {
+    const char *vision_path, *audio_path; /* NULL: look for them */
+    bool no_vision, no_audio;             /* do not */
+} checkpoint_opts;
+
+/* opts NULL: defaults. On failure *out is empty. Its parts may be moved out (set them NULL); meta goes before ts. */
+mo_status checkpoint_open(checkpoint *out, const char *path, const checkpoint_opts *opts, mo_error *err);
+void checkpoint_close(checkpoint *c); /* accepts a zeroed one */
+
+/* Of the checkpoint at `path`; meta as checkpoint_open gave it. */
+mo_status checkpoint_tokenizer(tokenizer **out, const char *path, const gguf *meta, mo_error *err);
+
+/* How conversations are written for this model. *guessed: the template in the file (or the lack of one) was matched by its
+ * marks alone, so it is worth telling. meta may be NULL. */
+chat_kind checkpoint_chat(const model_config *c, const gguf *meta, bool *guessed);
+const char *chat_kind_text(chat_kind kind); /* "ChatML" */
+
+/* The tokenizer alone, of any kind of path. */
+mo_status checkpoint_open_tokenizer(tokenizer **out, const char *path, mo_error *err);
+
+#endif
