@@ -63,3 +63,16 @@ END
 refused "empty number" 2 "cannot be ''" run "$model" -p x --ctx ''
 refused "context beyond the model's" 1 "this model takes 1 to 40960" run "$model" -p x --ctx 50000
 refused "bench: no runs" 2 "--repeat cannot be '0'" bench "$model" --repeat 0
+
+# Whatever --help lists is in the contract, the manual and the completion for bash.
+for command in run info tokenize bench synth; do
+    run "$command" --help
+    missing=''
+    for option in $(grep -oE -- '--[a-z0-9-]+' "$tmp/out" | sort -u); do
+        grep -qF -- "\`$option" "$here/../../docs/CLI.md" || grep -qF -- "[$option" "$here/../../docs/CLI.md" || grep -qF -- " $option" "$here/../../docs/CLI.md" || missing+=" CLI.md:$option"
+        grep -qF -- "Fl ${option#-}" "$here/../../docs/minicpmo.1" || missing+=" minicpmo.1:$option"
+        grep -qF -- "$option" "$here/../../tools/completion/minicpmo.bash" || missing+=" minicpmo.bash:$option"
+    done
+    out=$missing
+    check "options of $command are documented" test -z "$missing"
+done
