@@ -107,10 +107,12 @@ static mo_status take_items(cursor *c, gguf_value *v)
         if (v->n_item > left / 8) return cut_off(c, "an array of strings");
         for (uint64_t i = 0; i < v->n_item; i++)
             if ((st = take_text(c, &t, TEXT_MAX, "a string")) != MO_OK) return st;
+        v->n_bytes = left - (c->size - c->at);
         return MO_OK;
     }
     if (!bytes) return mo_fail(c->err, MO_E_FORMAT, "'%.200s': key '%.*s' has the unknown type %d", c->file, (int)(v->key.n < 100 ? v->key.n : 100), v->key.s, (int)v->item);
     if (v->n_item > left / bytes || !take(c, (size_t)v->n_item * bytes, &p)) return cut_off(c, "a value");
+    v->n_bytes = (size_t)v->n_item * bytes;
     return MO_OK;
 }
 

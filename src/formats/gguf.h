@@ -35,6 +35,7 @@ typedef struct gguf_value {
     gguf_type type, item; /* item: of an array's elements */
     uint64_t n_item;      /* 1 if it is no array */
     const uint8_t *data;  /* the first element; a string's length stands before its bytes */
+    size_t n_bytes;       /* of all elements as they stand in the file */
 } gguf_value;
 
 typedef struct gguf {
