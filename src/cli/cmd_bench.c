@@ -76,7 +76,7 @@ static int parse(options *o, int argc, char **argv)
         .n_group = 2,
         .n_arg_min = 1,
         .n_arg_max = 1,
-        .arg_needed = "a MODEL, the folder of a checkpoint",
+        .arg_needed = "a MODEL, the folder of a checkpoint or a GGUF file",
     };
     int n, code = options_parse(&table, argc, argv, &n);
 

@@ -11,7 +11,7 @@ typedef struct model_options {
     int32_t quiet, verbose;
 } model_options;
 
-enum { MODEL_SPECS = 10 };
+enum { MODEL_SPECS = 12 };
 
 model_options model_options_default(void);
 
