@@ -188,6 +188,9 @@ TEST(splitting)
     CHECK_STR(split(SPLIT_QWEN2, "$a _b"), "[$a][ _][b]");
     CHECK_STR(split(SPLIT_QWEN2, "e\xcc\xa7" "a"), "[e][\xcc\xa7" "a]");          /* a mark may precede letters */
     CHECK_STR(split(SPLIT_QWEN35, "e\xcc\xa7" "a!"), "[e\xcc\xa7" "a][!]");       /* or be one */
+    CHECK_STR(split(SPLIT_GPT2, "I'll don'T 123 4.5"), "[I]['ll][ don]['][T][ 123][ 4][.][5]"); /* small letters only */
+    CHECK_STR(split(SPLIT_GPT2, "$a\n\n  b!?\n"), "[$][a][\n\n ][ b][!?][\n]");
+    CHECK_STR(split(SPLIT_SMOLLM, "ab12 3  4x  "), "[ab][1][2][ ][3][  ][4][x][  ]"); /* a digit ends the text before it */
 }
 
 static const char merges[] = "#version: 0.2\na b\nab c\nb c\nc d\nbc cd\n";
