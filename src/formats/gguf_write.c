@@ -2,9 +2,8 @@
 #include "formats/gguf_write.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/alloc.h"
@@ -43,24 +42,20 @@ static void put_string(buf *b, const char *s, size_t n)
 
 mo_status gguf_write_begin(gguf_writer **out, const char *path, mo_error *err)
 {
+    enum { SUFFIX = 32 };
     gguf_writer *w = mo_zalloc(sizeof *w);
-    size_t n = strlen(path);
-    mode_t mask;
+    const size_t n = strlen(path) + SUFFIX;
     int fd;
 
     *out = NULL;
-    if (!w || !(w->path = mo_strdup(path)) || !(w->temporary = mo_malloc(n + 8))) {
+    if (!w || !(w->path = mo_strdup(path)) || !(w->temporary = mo_malloc(n))) {
         gguf_write_abort(w);
         return mo_fail(err, MO_E_NOMEM, "no memory to write '%.300s'", path);
     }
-    memcpy(w->temporary, path, n);
-    memcpy(w->temporary + n, ".XXXXXX", 8);
-    fd = mkstemp(w->temporary);
-    if (fd >= 0) {
-        umask(mask = umask(0)); /* mkstemp's file is private, the result need not be */
-        (void)fchmod(fd, 0666 & ~mask);
-        w->f = fdopen(fd, "wb");
-        if (!w->f) close(fd);
+    snprintf(w->temporary, n, "%s.%ld.part", path, (long)getpid());
+    unlink(w->temporary); /* of an earlier process with our number */
+    if ((fd = open(w->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)) >= 0) {
+        if (!(w->f = fdopen(fd, "wb"))) close(fd);
     } else {
         w->temporary[0] = 0;
     }

@@ -132,7 +132,7 @@ mo_status tensors_get(const tensors *ts, const char *name, const tensor **out, m
 
     if ((*out = tensors_find(ts, name))) return MO_OK;
     if ((o = tensors_find_other(ts, name)))
-        return mo_fail(err, MO_E_UNSUPPORTED, "tensor '%.200s' in '%.200s' has type %s; this build knows F32, F16 and BF16", name, o->file, o->type_name);
+        return mo_fail(err, MO_E_UNSUPPORTED, "tensor '%.200s' in '%.200s' has type %s, which is no type of weights that this build knows", name, o->file, o->type_name);
     return mo_fail(err, MO_E_FORMAT, "tensor '%.200s' is missing from '%.200s'%s", name, ts->n_file ? ts->file[0].path : "the checkpoint",
                    ts->n_file > 1 ? " and its other shards" : "");
 }

@@ -268,8 +268,12 @@ static void read_llm(reader *r, llm_config *l)
 static void read_vision(reader *r, model_config *c)
 {
     vision_config *v = &c->vision;
-    int32_t n_pos, side, version = c->member;
+    int32_t n_pos, side;
 
+    if (c->member == MEMBER_V20 || c->member == MEMBER_V10) { /* interpolated positions, a stored query position */
+        fail(r, MO_E_UNSUPPORTED, "it is the vision encoder of MiniCPM-V 2.0 or 1.0, which this build does not know: leave it out");
+        return;
+    }
     v->n_embd = shape_of(r, "vpm.embeddings.patch_embedding.weight", 0, 1 << 16);
     v->patch_size = shape_of(r, "vpm.embeddings.patch_embedding.weight", 3, 256);
     n_pos = shape_of(r, "vpm.embeddings.position_embedding.weight", 0, 1 << 20);
@@ -288,8 +292,7 @@ static void read_vision(reader *r, model_config *c)
     v->image_size = side * v->patch_size;
     c->resampler.n_head = c->llm.n_embd / 128;
     c->resampler.kv_dim = v->n_embd;
-    c->slice = (slice_config){ .max_slice_nums = 9, .scale_resolution = 448, .patch_size = v->patch_size, .slice_mode = version != MEMBER_V10 };
-    c->slice.use_image_id = version != MEMBER_V25 && version != MEMBER_V20 && version != MEMBER_V10;
+    c->slice = (slice_config){ .max_slice_nums = 9, .scale_resolution = 448, .patch_size = v->patch_size, .slice_mode = true, .use_image_id = c->member != MEMBER_V25 };
     c->has_vision = true;
 }
 
