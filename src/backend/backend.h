@@ -150,11 +150,14 @@ struct backend {
 };
 
 /* The CPU backend. isa_mask: MO_ISA_… bits that may be used (cpu.h); n_thread 0: every core.
- * use_bf16_dot: where the CPU has it, multiply F16/BF16/F32 weights as bf16 pairs (faster, not float32-exact). */
+ * use_bf16_dot: where the CPU has it, multiply F16/BF16/F32 weights as bf16 pairs (faster, not float32-exact).
+ * exact_quant: multiply block-quantised weights as the float32 they stand for; else their activations are rounded to int8
+ * blocks first, as everybody does, which is several times faster. */
 typedef struct cpu_backend_opts {
     int n_thread;
     unsigned isa_mask;
     bool use_bf16_dot;
+    bool exact_quant;
 } cpu_backend_opts;
 
 mo_status cpu_backend_new(backend **out, const cpu_backend_opts *opts, mo_error *err);

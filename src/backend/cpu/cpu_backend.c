@@ -183,6 +183,7 @@ mo_status cpu_backend_new(backend **out, const cpu_backend_opts *opts, mo_error 
     kernels k;
 
     kernels_init(&k, cpu_isa() & opts->isa_mask, opts->use_bf16_dot);
+    if (opts->exact_quant) memset(k.quant, 0, sizeof k.quant);
     return cpu_backend_new_kernels(out, &k, opts->n_thread, err);
 }
 

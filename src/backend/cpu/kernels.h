@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "backend/backend.h"
+#include "backend/cpu/quant/quant.h"
 
 enum {
     TILE_W = 4,       /* weight rows of a register tile, on every instruction set */
@@ -74,6 +75,7 @@ typedef struct kernels {
     int attn_rows;
 
     const matmul_type *matmul[MO_DTYPE_COUNT]; /* NULL: no kernel for this type */
+    quant_table quant;                         /* block types times int8 activations; goes before matmul[] */
 
     /* y[i] = epilogue of raw[i], i < n; bias may be NULL. Order as in backend.h. */
     void (*epilogue)(float *y, const float *raw, const float *bias, int64_t n, activation act, float scale, bool accumulate);

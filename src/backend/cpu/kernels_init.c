@@ -16,6 +16,6 @@ void kernels_init(kernels *k, unsigned isa, bool use_bf16_dot)
 #elif defined(__aarch64__)
     if (isa & MO_ISA_NEON) kernels_init_neon(k);
 #endif
-    (void)isa;
+    k->isa |= quant_init(k->quant, isa);
     (void)use_bf16_dot;
 }

@@ -237,6 +237,10 @@ void cpu_matmul(backend *be, float *y, int64_t ldy, const weight *w, const float
     int64_t fit, rows;
     bool few;
 
+    if (c->k.quant[w->type]) {
+        cpu_matmul_quant(c, y, ldy, w, x, ldx, n, ep);
+        return;
+    }
     if (ep) j.ep = *ep;
     j.n_step = ceil_div(w->n_col, t->k_step);
     j.step_bytes = (size_t)t->k_step * (size_t)t->elem;

@@ -10,6 +10,8 @@
 #include "backend/cpu/quant/quant.h"
 #include "core/quants/quants.h"
 
+#pragma GCC diagnostic ignored "-Wpsabi" /* 32-byte vectors never leave this file */
+
 enum { QL = 4, MR = 4 };
 #define Q_TILE_X 4
 #define Q_WIDE_SIGNED 0

@@ -1,0 +1,10 @@
+/* Quantised matrix products for NEON with dot products. */
+#include "backend/cpu/quant/qvec_dotprod.h"
+
+#include "backend/cpu/quant/q_decode_tmpl.h"
+#include "backend/cpu/quant/q_act_tmpl.h"
+#include "backend/cpu/quant/q_tile_tmpl.h"
+#include "backend/cpu/quant/q_matvec_tmpl.h"
+#include "backend/cpu/quant/q_table_tmpl.h"
+
+void quant_init_dotprod(quant_table t) { quant_fill(t); }

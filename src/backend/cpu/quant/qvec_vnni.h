@@ -1,0 +1,88 @@
+/* What the quantised kernels need of VNNI: four products of unsigned and signed bytes summed into each 32-bit lane.
+ * Tiles use 256-bit vectors with AVX-VNNI, 512-bit vectors with AVX-512 VNNI (a vector is then a whole panel row); signed
+ * weights have 128 added in panels, which comes off through the sums of x.
+ * With MO_EMULATE_VNNI the two instructions are made of others, so that the kernels can be tested on any AVX2 machine. */
+#ifndef MO_QVEC_VNNI_H
+#define MO_QVEC_VNNI_H
+
+#include "backend/cpu/quant/qvec_x86.h"
+
+#if defined(MO_EMULATE_VNNI)
+#elif Q_VNNI_512 && (!defined(__AVX512VNNI__) || !defined(__AVX512VL__) || !defined(__AVX512BW__))
+#error "this file needs -mavx512f -mavx512bw -mavx512vl -mavx512vnni"
+#elif !Q_VNNI_512 && !defined(__AVXVNNI__)
+#error "this file needs -mavxvnni"
+#endif
+
+#define Q_WIDE_SIGNED 0
+#define Q_SIGNED_BIAS 128
+#define Q_ADD_ALL 1
+#define Q_SCALE(v) (v)
+
+#if Q_VNNI_512
+enum { QL = 16 };
+#define Q_TILE_X 8
+typedef int32_t vi __attribute__((vector_size(64)));
+typedef float vf __attribute__((vector_size(64)));
+#else
+enum { QL = 8 };
+#define Q_TILE_X 4
+typedef int32_t vi __attribute__((vector_size(32)));
+typedef float vf __attribute__((vector_size(32)));
+#endif
+typedef vi va;
+
+/* dot8: sum + 4 products of bytes; dot16: sum + 2 products of 16-bit elements */
+#if defined(MO_EMULATE_VNNI)
+QV vm mv_dot8(vm sum, b32 w, b32 x)
+{
+    for (int e = 0; e < 32; e++) sum[e / 4] += w[e] * (int8_t)x[e];
+    return sum;
+}
+QV vi q_dot8(vi sum, vi w, vi x)
+{
+    for (int e = 0; e < 4; e++) sum += ((w >> (8 * e)) & 255) * ((x << (24 - 8 * e)) >> 24);
+    return sum;
+}
+QV vi q_dot16(vi sum, vi a, vi b) { return sum + ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16); }
+#elif Q_VNNI_512
+QV vm mv_dot8(vm sum, b32 w, b32 x) { return (vm)_mm256_dpbusd_epi32((__m256i)sum, (__m256i)w, (__m256i)x); }
+QV vi q_dot8(vi sum, vi w, vi x) { return (vi)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)w, (__m512i)x); }
+QV vi q_dot16(vi sum, vi a, vi b) { return (vi)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)a, (__m512i)b); }
+#else
+QV vm mv_dot8(vm sum, b32 w, b32 x) { return (vm)_mm256_dpbusd_avx_epi32((__m256i)sum, (__m256i)w, (__m256i)x); }
+QV vi q_dot8(vi sum, vi w, vi x) { return (vi)_mm256_dpbusd_avx_epi32((__m256i)sum, (__m256i)w, (__m256i)x); }
+QV vi q_dot16(vi sum, vi a, vi b) { return (vi)_mm256_dpwssd_avx_epi32((__m256i)sum, (__m256i)a, (__m256i)b); }
+#endif
+
+/* Tile */
+QV va q_load(const void *p)
+{
+    va v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+QV va q_bcast(const uint8_t *p)
+{
+    int32_t v;
+    memcpy(&v, p, 4);
+    return (va){ 0 } + v;
+}
+QV va q_dot(va a, va w, va x, bool sgn) { (void)sgn; return q_dot8(a, w, x); }
+QV vi q_fold(vi sum, va a, va scale, bool sgn) { (void)sgn; return sum + a * scale; }
+QV vi q_total(va a, bool sgn) { (void)sgn; return a; }
+QV vi q_pairs(vi sum, va mn, va x) { return q_dot16(sum, mn, x); }
+
+/* Matvec */
+QV vm mv_dot_1(b32 w, const int8_t *x, bool sgn)
+{
+    const __m256i a = (__m256i)w, b = load32(x);
+    return sgn ? mv_dot8((vm){ 0 }, (b32)_mm256_abs_epi8(a), (b32)_mm256_sign_epi8(b, a)) : mv_dot8((vm){ 0 }, w, (b32)b);
+}
+QV vm mv_dot(vm sum, b32 w, const int8_t *x, int32_t s, bool sgn) { return sum + mv_dot_1(w, x, sgn) * s; }
+QV vm mv_dot2(vm sum, b32 w, const int8_t *x, int32_t s0, int32_t s1, bool sgn)
+{
+    return sum + mv_dot_1(w, x, sgn) * (vm)_mm256_blend_epi32(_mm256_set1_epi32(s0), _mm256_set1_epi32(s1), 0xf0);
+}
+
+#endif

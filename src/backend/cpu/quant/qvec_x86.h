@@ -1,0 +1,49 @@
+/* What the quantised kernels of every x86 set share: 256-bit vectors, 8 weight rows of a matvec at a time. */
+#ifndef MO_QVEC_X86_H
+#define MO_QVEC_X86_H
+
+#if !defined(__AVX2__) || !defined(__FMA__) || !defined(__F16C__)
+#error "this file needs -mavx2 -mfma -mf16c"
+#endif
+
+#include <immintrin.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "backend/cpu/quant/quant.h"
+#include "core/quants/quants.h"
+
+enum { MR = 8 };
+
+typedef uint8_t b32 __attribute__((vector_size(32)));
+typedef int32_t vm __attribute__((vector_size(32)));
+typedef vm vmi;
+typedef float vmf __attribute__((vector_size(32)));
+
+#define QV static inline __attribute__((always_inline))
+
+QV float q_f16(const uint8_t *p) { return _cvtsh_ss(get_u16(p)); }
+QV b32 q_lut(const int8_t *table, b32 i)
+{
+    return (b32)_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)table)), (__m256i)i);
+}
+
+QV __m256i load32(const void *p) { return _mm256_loadu_si256(p); }
+QV __m128i load16(const void *p) { return _mm_loadu_si128(p); }
+
+/* Partial sums of mn[i] * sum[i], n = 8 or 16 */
+QV vm mv_pairs(const int16_t *mn, const int16_t *sum, int n)
+{
+    if (n == 16) return (vm)_mm256_madd_epi16(load32(mn), load32(sum));
+    return (vm)_mm256_zextsi128_si256(_mm_madd_epi16(load16(mn), load16(sum)));
+}
+QV vmi mv_sums(const vm *s)
+{
+    const __m256i a = _mm256_hadd_epi32(_mm256_hadd_epi32((__m256i)s[0], (__m256i)s[1]), _mm256_hadd_epi32((__m256i)s[2], (__m256i)s[3]));
+    const __m256i b = _mm256_hadd_epi32(_mm256_hadd_epi32((__m256i)s[4], (__m256i)s[5]), _mm256_hadd_epi32((__m256i)s[6], (__m256i)s[7]));
+    return (vmi)_mm256_permute2x128_si256(a, b, 0x20) + (vmi)_mm256_permute2x128_si256(a, b, 0x31);
+}
+
+#endif

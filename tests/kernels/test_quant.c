@@ -1,0 +1,271 @@
+/* Block-quantised weights: every instruction set against plain C to the bit, against sums in double within the rounding of
+ * the activations, batches against single rows, and the values at which integer sums could overflow. */
+#include "../test.h"
+#include "kernel_test.h"
+
+static const int32_t types[] = { MO_Q4_0, MO_Q4_1, MO_Q5_0, MO_Q5_1, MO_Q8_0, MO_IQ4_NL, MO_Q2_K, MO_Q3_K, MO_Q4_K, MO_Q5_K, MO_Q6_K, MO_IQ4_XS };
+enum { N_TYPE = sizeof types / sizeof *types };
+
+#ifdef HAVE_VNNI_EMULATED
+void quant_init_avx_vnni_emulated(quant_table t);
+void quant_init_avx512_vnni_emulated(quant_table t);
+#endif
+
+static struct { const char *name; kernels k; } sets[ISA_CASE_MAX + 4];
+static int n_set;
+
+static void sets_init(void)
+{
+    isa_cases_init();
+    for (int i = 0; i < n_isa_case; i++) {
+        sets[n_set].name = isa_cases[i].name;
+        sets[n_set++].k = isa_cases[i].k;
+    }
+#ifdef __aarch64__
+    if (cpu_isa() & MO_ISA_DOTPROD) {
+        sets[n_set].name = "dotprod";
+        kernels_init(&sets[n_set++].k, MO_ISA_NEON | MO_ISA_DOTPROD, false);
+    }
+#endif
+#ifdef __x86_64__
+    for (int i = 0; i < 2; i++) {
+        const unsigned isa = MO_ISA_AVX2 | (i ? MO_ISA_AVX512 | MO_ISA_AVX512_VNNI : (unsigned)MO_ISA_AVX_VNNI);
+        if ((cpu_isa() & isa) == isa) {
+            sets[n_set].name = i ? "avx512_vnni" : "avx_vnni";
+            kernels_init(&sets[n_set++].k, isa, false);
+            continue;
+        }
+#ifdef HAVE_VNNI_EMULATED
+        if (!(cpu_isa() & MO_ISA_AVX2)) continue;
+        sets[n_set].name = i ? "avx512_vnni (emulated)" : "avx_vnni (emulated)";
+        sets[n_set].k = isa_cases[0].k;
+        if (i) quant_init_avx512_vnni_emulated(sets[n_set++].k.quant);
+        else quant_init_avx_vnni_emulated(sets[n_set++].k.quant);
+#endif
+    }
+#endif
+    for (int i = 0; i < n_set; i++) printf("%s%s", i ? ", " : "quantised kernels: ", sets[i].name);
+    printf("\n");
+}
+
+/* Where a block's f16 factors lie; -1: has no second one. */
+static void factors_at(int32_t type, int *d, int *m)
+{
+    *d = type == MO_Q2_K ? 80 : type == MO_Q3_K ? 108 : type == MO_Q6_K ? 208 : 0;
+    *m = type == MO_Q2_K ? 82 : type == MO_Q4_1 || type == MO_Q5_1 || type == MO_Q4_K || type == MO_Q5_K ? 2 : -1;
+}
+
+/* m rows of k elements: random bytes (or `fill` if not negative) with factors of a sensible size. On the heap, exactly as
+ * long as they are, so that the address sanitizer sees a read past the end. */
+static uint8_t *blocks_new(int32_t type, int64_t m, int64_t k, int fill)
+{
+    const dtype_info *t = dtype_get(type);
+    const int64_t n = m * k / t->n_block;
+    uint8_t *w = malloc((size_t)n * (size_t)t->block_bytes);
+    int at[2];
+
+    if (!w) exit(2);
+    factors_at(type, &at[0], &at[1]);
+    for (int64_t b = 0; b < n; b++) {
+        uint8_t *p = w + b * t->block_bytes;
+        for (int i = 0; i < t->block_bytes; i++) p[i] = (uint8_t)(fill < 0 ? rnd() : (uint32_t)fill);
+        for (int i = 0; i < 2; i++) {
+            const uint16_t h = f32_to_f16(rnd_f() * 0.02f);
+            if (at[i] >= 0) memcpy(p + at[i], &h, 2);
+        }
+    }
+    return w;
+}
+
+static void multiply(const kernels *k, int n_thread, int32_t type, const uint8_t *w, int64_t m, int64_t kk, const float *x, int64_t n, float *y)
+{
+    backend *be;
+    weight ww;
+    mo_error err;
+
+    if (cpu_backend_new_kernels(&be, k, n_thread, &err) != MO_OK || be->ops->weight(be, &ww, type, m, kk, w, &err) != MO_OK) {
+        printf("%s\n", err.message);
+        exit(2);
+    }
+    be->ops->matmul(be, y, m, &ww, x, kk, n, NULL);
+    be->ops->destroy(be);
+}
+
+/* Half a step of the activations' rounding for every weight, and float32 sums. */
+static bool within_rounding(const char *what, int32_t type, const uint8_t *w, int64_t m, int64_t k, const float *x, int64_t n, const float *y)
+{
+    const int64_t block = dtype_get(type)->n_block;
+    float *wf = new_f(m * k, 0);
+    bool ok = true;
+
+    dtype_to_f32(wf, w, type, m * k);
+    for (int64_t i = 0; i < n && ok; i++)
+        for (int64_t r = 0; r < m && ok; r++) {
+            double s = 0, bound = 0, size = 0;
+            for (int64_t b = 0; b < k; b += block) {
+                double top = 0, wabs = 0;
+                for (int64_t e = b; e < b + block; e++) {
+                    const double a = wf[r * k + e], c = x[i * k + e];
+                    s += a * c;
+                    wabs += fabs(a);
+                    top = fmax(top, fabs(c));
+                    size += fabs(a) * fmax(fabs(c), top); /* minima and offsets make terms larger than a * c */
+                }
+                bound += wabs * top / 127 * 0.5001;
+                size += wabs * top;
+            }
+            if (fabs(y[i * m + r] - s) > bound + 2e-6 * size + 1e-6) {
+                printf("%s: row %d, x %d: %g, want %g +- %g\n", what, (int)r, (int)i, (double)y[i * m + r], s, bound);
+                ok = false;
+            }
+        }
+    free_f(wf, 0);
+    return ok;
+}
+
+static bool one_shape(int32_t type, int64_t m, int64_t k, int64_t n, int fill, const float *given_x)
+{
+    uint8_t *w = blocks_new(type, m, k, fill);
+    float *x = new_f(n * k, 1), *want = guard_new(m * n), *got = guard_new(m * n), *one = guard_new(m);
+    char what[160];
+    bool ok = true;
+
+    if (given_x) memcpy(x, given_x, (size_t)(n * k) * sizeof *x);
+    for (int s = 0; s < n_set && ok; s++) {
+        snprintf(what, sizeof what, "%s %s m %d k %d n %d", sets[s].name, dtype_get(type)->name, (int)m, (int)k, (int)n);
+        multiply(&sets[s].k, s ? 2 : 1, type, w, m, k, x, n, s ? got : want);
+        if (!s) ok = within_rounding(what, type, w, m, k, x, n, want) && guard_ok(want, m * n);
+        else ok = same_bits(what, got, want, m * n) && guard_ok(got, m * n);
+        for (int64_t i = 0; i < n && ok; i += 1 + n / 7) { /* alone = in the batch */
+            multiply(&sets[s].k, 1, type, w, m, k, x + i * k, 1, one);
+            ok = same_bits(what, one, want + i * m, m) && guard_ok(one, m);
+        }
+    }
+    free(w);
+    free_f(x, 1);
+    guard_free(want);
+    guard_free(got);
+    guard_free(one);
+    return ok;
+}
+
+TEST(shapes)
+{
+    static const int shape[][3] = { { 1, 256, 1 },  { 17, 512, 2 },  { 5, 256, 3 },   { 33, 768, 4 },  { 16, 256, 5 },  { 23, 256, 8 },
+                                    { 70, 512, 9 }, { 64, 256, 11 }, { 129, 256, 22 }, { 20, 1024, 33 }, { 300, 512, 13 }, { 7, 256, 530 } };
+
+    for (int t = 0; t < N_TYPE; t++)
+        for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) CHECK(one_shape(types[t], shape[i][0], shape[i][1], shape[i][2], -1, NULL));
+}
+
+TEST(rows_of_part_chunks) /* lengths that no 256 divides: types with blocks of 32 */
+{
+    static const int shape[][3] = { { 9, 32, 1 }, { 18, 192, 3 }, { 31, 576, 2 }, { 40, 64, 10 }, { 19, 576, 17 }, { 66, 1152, 12 }, { 3, 352, 40 } };
+
+    for (int t = 0; t < N_TYPE; t++)
+        for (size_t i = 0; dtype_get(types[t])->n_block == 32 && i < sizeof shape / sizeof *shape; i++)
+            CHECK(one_shape(types[t], shape[i][0], shape[i][1], shape[i][2], -1, NULL));
+}
+
+/* The largest sums a pair of products and a sub-block can reach: all weights alike, activations all of one sign, or in step. */
+TEST(extremes)
+{
+    static const int fill[] = { 0, 0x7f, 0x80, 0x81, 0xf0, 0x0f, 0xff };
+    enum { K = 512, N = 12 };
+    float *x = new_f(K * N, 0);
+
+    for (int i = 0; i < N; i++)
+        for (int e = 0; e < K; e++) x[i * K + e] = i % 4 == 0 ? 1 : i % 4 == 1 ? -1 : i % 4 == 2 ? (e % 2 ? -3 : 3) : e % 32 < 16 ? 2 : -2;
+    for (int t = 0; t < N_TYPE; t++)
+        for (size_t f = 0; f < sizeof fill / sizeof *fill; f++) CHECK(one_shape(types[t], 18, K, N, fill[f], x));
+    free_f(x, 0);
+}
+
+/* Zeros give zeros; a row with an infinity or a NaN gives NaN and leaves its neighbours alone; tiny numbers do no harm. */
+TEST(strange_activations)
+{
+    enum { M = 20, K = 512 };
+
+    for (int t = 0; t < N_TYPE; t++)
+        for (int s = 0; s < n_set; s++)
+            for (int n = 5; n <= 12; n += 7) {
+                uint8_t *w = blocks_new(types[t], M, K, -1);
+                float *x = new_f(n * K, 0), *y = guard_new(n * M), *z = guard_new(n * M);
+                for (int e = 0; e < K; e++) x[e] = 0, x[K + e] = 1e-40f;
+                multiply(&sets[s].k, 2, types[t], w, M, K, x, n, y);
+                for (int i = 0; i < 2 * M; i++) CHECK(y[i] == 0);
+                x[2 * K + 17] = INFINITY, x[3 * K + K - 1] = NAN;
+                multiply(&sets[s].k, 2, types[t], w, M, K, x, n, z);
+                for (int i = 2 * M; i < 4 * M; i++) CHECK(isnan(z[i]));
+                CHECK(same_bits("other rows", z + 4 * M, y + 4 * M, (n - 4) * M) && guard_ok(z, n * M));
+                free(w), free_f(x, 0), guard_free(y), guard_free(z);
+            }
+}
+
+TEST(epilogue_and_strides)
+{
+    enum { M = 37, K = 256, N = 11, LD = 50 };
+    const float bias_scale = 0.5f;
+
+    for (int t = 0; t < N_TYPE; t++) {
+        uint8_t *w = blocks_new(types[t], M, K, -1);
+        float *x = new_f(N * (K + 3), 0), *xd = new_f(N * K, 0), *bias = new_f(M, 0), *y = guard_new(N * LD), *plain = guard_new(N * M);
+        const epilogue ep = { .bias = bias, .act = ACT_RELU, .scale = bias_scale, .accumulate = true };
+        backend *be;
+        weight ww;
+        mo_error err;
+        for (int i = 0; i < N; i++) memcpy(xd + i * K, x + i * (K + 3), K * sizeof *x);
+        for (int i = 0; i < N * LD; i++) y[i] = (float)i;
+        CHECK_OK(cpu_backend_new_kernels(&be, &sets[n_set - 1].k, 2, &err));
+        CHECK_OK(be->ops->weight(be, &ww, types[t], M, K, w, &err));
+        be->ops->matmul(be, plain, M, &ww, xd, K, N, NULL);
+        be->ops->matmul(be, y, LD, &ww, x, K + 3, N, &ep);
+        for (int i = 0; i < N; i++)
+            for (int r = 0; r < LD; r++) {
+                const float held = (float)(i * LD + r), v = fmaxf(plain[i * M + (r < M ? r : 0)] + bias[r < M ? r : 0], 0) * bias_scale;
+                CHECK_NEAR(y[i * LD + r], r < M ? v + held : held, 1e-4);
+            }
+        CHECK(guard_ok(y, N * LD));
+        be->ops->destroy(be);
+        free(w), free_f(x, 0), free_f(xd, 0), free_f(bias, 0), guard_free(y), guard_free(plain);
+    }
+}
+
+/* exact_quant: the float32 values themselves are multiplied. */
+TEST(exact)
+{
+    enum { M = 21, K = 512, N = 9 };
+
+    for (int t = 0; t < N_TYPE; t++) {
+        const cpu_backend_opts opts = { .n_thread = 2, .isa_mask = MO_ISA_ALL, .exact_quant = true };
+        uint8_t *w = blocks_new(types[t], M, K, -1);
+        float *x = new_f(N * K, 0), *wf = new_f(M * K, 0), *y = guard_new(N * M);
+        backend *be;
+        weight ww;
+        mo_error err;
+        CHECK_OK(cpu_backend_new(&be, &opts, &err));
+        CHECK_OK(be->ops->weight(be, &ww, types[t], M, K, w, &err));
+        be->ops->matmul(be, y, M, &ww, x, K, N, NULL);
+        dtype_to_f32(wf, w, types[t], M * K);
+        for (int i = 0; i < N; i++)
+            for (int r = 0; r < M; r++) {
+                double s = 0, size = 0;
+                for (int e = 0; e < K; e++) s += (double)wf[r * K + e] * x[i * K + e], size += fabs((double)wf[r * K + e] * x[i * K + e]);
+                CHECK_NEAR(y[i * M + r], s, 1e-6 * size + 1e-7);
+            }
+        be->ops->destroy(be);
+        free(w), free_f(x, 0), free_f(wf, 0), guard_free(y);
+    }
+}
+
+int main(void)
+{
+    sets_init();
+    RUN(shapes);
+    RUN(rows_of_part_chunks);
+    RUN(extremes);
+    RUN(strange_activations);
+    RUN(epilogue_and_strides);
+    RUN(exact);
+    return test_end();
+}
