@@ -108,6 +108,7 @@ static mo_status open_sampler(mo_session *s, mo_error *err)
 static void find_ends(mo_session *s)
 {
     static const char *const name[] = { "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "</s>" };
+    const int32_t eos = tokenizer_get_roles(s->m->tok).eos;
     int n = 0;
 
     s->id_stop[0] = s->id_stop[1] = -1;
@@ -115,6 +116,7 @@ static void find_ends(mo_session *s)
         int32_t id = tokenizer_find(s->m->tok, name[i]);
         if (id >= 0 && id < s->m->cfg.llm.n_vocab) s->id_stop[n++] = id;
     }
+    if (n < 2 && eos >= 0 && eos < s->m->cfg.llm.n_vocab && (!n || s->id_stop[0] != eos)) s->id_stop[n++] = eos; /* a name we do not know */
     s->id_speech_end = tokenizer_find(s->m->tok, "<|tts_eos|>");
 }
 

@@ -56,6 +56,7 @@ static void message_items(const model_config *cfg, const message *m, prompt_item
 static prompt_options options_of(const mo_model *m, const turn_opts *o)
 {
     prompt_options p = prompt_options_default(m->chat);
+    tokenizer_roles roles = tokenizer_get_roles(m->tok);
 
     if (p.enable_thinking != CHAT_UNSET) p.enable_thinking = o->thinking ? CHAT_ON : CHAT_OFF;
     p.use_tts_template = o->speech_mark;
@@ -63,7 +64,7 @@ static prompt_options options_of(const mo_model *m, const turn_opts *o)
     p.stream_input = o->stream_input;
     p.teacher_forcing = o->teacher_forcing;
     p.use_image_id = o->image_ids == MO_AUTO ? p.use_image_id && m->cfg.slice.use_image_id : o->image_ids == MO_ON;
-    p.add_bos = tokenizer_get_roles(m->tok).add_bos;
+    p.add_bos = roles.add_bos && roles.bos == tokenizer_find(m->tok, "<s>"); /* what the template would write */
     p.max_inp_length = o->max_inp_length;
     if (m->cfg.resampler.n_query) p.n_query = m->cfg.resampler.n_query;
     return p;
