@@ -124,6 +124,7 @@ typedef struct rows {
     float *logits;    /* [LLM_LOGIT_ROWS, n_vocab] */
     int32_t *at, *pos, *n_visible, *token; /* [n] host */
     attn_seq *seq;                         /* [n] host: at most one sequence per row */
+    uint8_t *want;                         /* [n] host: of the rows that are left after the last layer's keys */
 } rows;
 
 static rows carve(scratch *s, const llm_config *c, int32_t n)
@@ -151,6 +152,7 @@ static rows carve(scratch *s, const llm_config *c, int32_t n)
     r.n_visible = arena_take(&s->host, (size_t)n, sizeof *r.n_visible);
     r.token = arena_take(&s->host, (size_t)n, sizeof *r.token);
     r.seq = arena_take(&s->host, (size_t)n, sizeof *r.seq);
+    r.want = arena_take(&s->host, (size_t)n, sizeof *r.want);
     return r;
 }
 
@@ -201,25 +203,35 @@ static mo_status place_rows(rows *r, const llm_batch *b, int32_t first, int32_t 
     return MO_OK;
 }
 
-static void attention_block(const llm *m, const rows *r, const kv_shape *kv, int n_seq, int32_t n, int il)
+/* Keys and values of all rows into the layer's cache. Leaves the normed rows in r->a. */
+static void store_keys(const llm *m, const rows *r, const kv_shape *kv, int n_seq, int32_t n, int il)
 {
     const backend_ops *op = m->be->ops;
     const llm_config *c = &m->cfg;
     const llm_layer *l = &m->layer[il];
-    int64_t d = c->n_embd, n_q = (int64_t)c->n_head * c->head_dim, n_kv = (int64_t)c->n_kv_head * c->head_dim;
-    epilogue bias_q = { .bias = l->b_q }, bias_k = { .bias = l->b_k }, bias_v = { .bias = l->b_v };
-    epilogue residual = { .scale = c->residual_scale, .accumulate = true };
+    int64_t d = c->n_embd, n_kv = (int64_t)c->n_kv_head * c->head_dim;
+    epilogue bias_k = { .bias = l->b_k }, bias_v = { .bias = l->b_v };
+
+    op->rms_norm(m->be, r->a, d, r->h, d, l->attn_norm, n, d, c->rms_eps);
+    op->matmul(m->be, r->k, n_kv, &l->w_k, r->a, d, n, &bias_k);
+    op->matmul(m->be, r->v, n_kv, &l->w_v, r->a, d, n, &bias_v);
+    op->norm_rope(m->be, r->k, n_kv, l->k_norm, c->rms_eps, r->pos, m->inv_freq, n, c->n_kv_head, c->head_dim, m->rope);
+    op->kv_store(m->be, r->seq, n_seq, r->at, r->k, r->v, n_kv, c->n_kv_head, c->head_dim, kv->type);
+}
+
+static void attend(const llm *m, const rows *r, const kv_shape *kv, int n_seq, int32_t n, int il)
+{
+    const backend_ops *op = m->be->ops;
+    const llm_config *c = &m->cfg;
+    const llm_layer *l = &m->layer[il];
+    int64_t d = c->n_embd, n_q = (int64_t)c->n_head * c->head_dim;
+    epilogue bias_q = { .bias = l->b_q }, residual = { .scale = c->residual_scale, .accumulate = true };
     attn_paged_args at = { .y = r->o, .q = r->q, .ldy = n_q, .ldq = n_q, .n_visible = r->n_visible, .seq = r->seq, .n_seq = n_seq,
                            .n_head = c->n_head, .n_kv_head = c->n_kv_head, .head_dim = c->head_dim, .kv_type = kv->type,
                            .scale = 1.0f / sqrtf((float)c->head_dim) };
 
-    op->rms_norm(m->be, r->a, d, r->h, d, l->attn_norm, n, d, c->rms_eps);
     op->matmul(m->be, r->q, n_q, &l->w_q, r->a, d, n, &bias_q);
-    op->matmul(m->be, r->k, n_kv, &l->w_k, r->a, d, n, &bias_k);
-    op->matmul(m->be, r->v, n_kv, &l->w_v, r->a, d, n, &bias_v);
     op->norm_rope(m->be, r->q, n_q, l->q_norm, c->rms_eps, r->pos, m->inv_freq, n, c->n_head, c->head_dim, m->rope);
-    op->norm_rope(m->be, r->k, n_kv, l->k_norm, c->rms_eps, r->pos, m->inv_freq, n, c->n_kv_head, c->head_dim, m->rope);
-    op->kv_store(m->be, r->seq, n_seq, r->at, r->k, r->v, n_kv, c->n_kv_head, c->head_dim, kv->type);
     op->attn_paged(m->be, &at);
     op->matmul(m->be, r->h, d, &l->w_o, r->o, n_q, n, &residual);
 }
@@ -237,6 +249,36 @@ static void feed_forward_block(const llm *m, const rows *r, int32_t n, int il)
     op->matmul(m->be, r->up, f, &l->w_up, r->a, d, n, NULL);
     op->swiglu(m->be, r->gate, f, r->gate, f, r->up, f, n, f);
     op->matmul(m->be, r->h, d, &l->w_down, r->gate, f, n, &residual);
+}
+
+/* Of the rows only those that want an output are needed after the last layer's keys are stored: move them together at the
+ * front of h and a, with their positions and sequences. want [n], NULL: none does. Returns how many. */
+static int32_t keep_wanted(const llm *m, rows *r, const uint8_t *want, int32_t n, int32_t *n_seq)
+{
+    size_t row_bytes = (size_t)m->cfg.n_embd * sizeof(float);
+    int64_t d = m->cfg.n_embd;
+    int32_t kept = 0, kept_seq = 0;
+
+    for (int32_t g = 0; want && g < *n_seq; g++) {
+        attn_seq s = r->seq[g];
+        int32_t start = kept;
+
+        for (int32_t i = s.row; i < s.row + s.n_row; i++) {
+            if (!want[i]) continue;
+            if (kept < i) {
+                m->be->ops->copy(m->be, r->h + kept * d, r->h + i * d, row_bytes);
+                m->be->ops->copy(m->be, r->a + kept * d, r->a + i * d, row_bytes);
+                r->pos[kept] = r->pos[i];
+                r->n_visible[kept] = r->n_visible[i];
+            }
+            r->want[kept++] = want[i];
+        }
+        s.row = start;
+        s.n_row = kept - start;
+        if (s.n_row) r->seq[kept_seq++] = s;
+    }
+    *n_seq = kept_seq;
+    return kept;
 }
 
 /* Where the next wanted row goes; advanced as rows are written. */
@@ -267,10 +309,7 @@ static void write_outputs(const llm *m, const rows *r, const uint8_t *want, int3
 {
     const backend_ops *op = m->be->ops;
     int64_t d = m->cfg.n_embd;
-    bool any = false;
 
-    for (int32_t i = 0; i < n && !any; i++) any = want[i] != 0;
-    if (!any) return;
     op->rms_norm(m->be, r->a, d, r->h, d, m->out_norm, n, d, m->cfg.rms_eps);
     for (int32_t i = 0; i < n; i++) {
         if (!(want[i] & LLM_WANT_HIDDEN)) continue;
@@ -316,6 +355,22 @@ static mo_status check_batch(const llm *m, const llm_batch *b, const float *logi
     return check_runs(b, err);
 }
 
+/* One pass: rows [first, first + n) of the batch through all layers. */
+static void layers(const llm *m, rows *r, const llm_batch *b, int32_t first, int32_t n, int32_t n_seq, sink *out)
+{
+    const kv_pool *pool = b->seq[first]->pool;
+
+    for (int il = 0; il < m->cfg.n_layer; il++) {
+        for (int i = 0; i < n_seq; i++) r->seq[i].layer_offset = (size_t)il * pool->layer_bytes;
+        store_keys(m, r, &pool->shape, n_seq, n, il);
+        if (il == m->cfg.n_layer - 1) n = keep_wanted(m, r, b->want ? b->want + first : NULL, n, &n_seq);
+        if (!n) return;
+        attend(m, r, &pool->shape, n_seq, n, il);
+        feed_forward_block(m, r, n, il);
+    }
+    write_outputs(m, r, r->want, n, out);
+}
+
 mo_status llm_forward(const llm *m, scratch *s, int32_t n_ubatch, const llm_batch *b, float *logits, float *hidden, mo_error *err)
 {
     sink out = { logits, hidden };
@@ -329,17 +384,11 @@ mo_status llm_forward(const llm *m, scratch *s, int32_t n_ubatch, const llm_batc
     if (scratch_overflow(s)) st = mo_fail(err, MO_E_STATE, "the scratch was planned for fewer than %d rows", n_ubatch);
     for (first = 0; st == MO_OK && first < b->n_row; first += n_ubatch) {
         int32_t n = b->n_row - first < n_ubatch ? b->n_row - first : n_ubatch;
-        const kv_shape *kv = &b->seq[first]->pool->shape;
 
         if ((st = place_rows(&r, b, first, n, &n_seq, err)) != MO_OK) break;
         embed_rows(m, &r, b, first, n);
-        for (int il = 0; il < m->cfg.n_layer; il++) {
-            for (int i = 0; i < n_seq; i++) r.seq[i].layer_offset = (size_t)il * b->seq[first]->pool->layer_bytes;
-            attention_block(m, &r, kv, n_seq, n, il);
-            feed_forward_block(m, &r, n, il);
-        }
-        if (b->want) write_outputs(m, &r, b->want + first, n, &out);
-        for (int i = 0; i < n_seq; i++) b->seq[first + r.seq[i].row]->len += r.seq[i].n_row;
+        layers(m, &r, b, first, n, n_seq, &out);
+        for (int32_t i = 0; i < n; i++) b->seq[first + i]->len++;
         st = m->be->ops->sync(m->be, err);
     }
     if (st != MO_OK) { /* give back what earlier passes of this call appended, and pages taken for what was not */
