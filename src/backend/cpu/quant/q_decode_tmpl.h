@@ -1,5 +1,5 @@
 /* Block decoders: 32 elements at a time as a vector of bytes, scales as integers. Plain C vectors, compiled once per
- * instruction set; included after its vec file (which gives q_lut, q_half and Q_SCALE).
+ * instruction set; included after its vec file (which gives q_lut, q_widen, q_narrow and Q_SCALE).
  *
  * decode_<type>(b, j): elements [32 j, 32 j + 32) of block b. Unsigned, unless the type is listed as signed in q_table_tmpl.h.
  * scales_<type>(b, s, mn): per sub-block s[] (as Q_SCALE makes it) and mn[] (what is multiplied with the sums of x).
@@ -73,57 +73,69 @@ Q_INLINE b32 decode_q6_k(const uint8_t *b, int j)
 }
 Q_INLINE b32 decode_iq4_xs(const uint8_t *b, int j) { return q_lut(iq4_levels, nibbles(b + 8 + 16 * j)); }
 
+/* Scales and minima are made 8 at a time; put_scales stores what q_fold and mv_dot take. */
+Q_INLINE void put_scales(int32_t *s, i8x v)
+{
+    v = Q_SCALE(v);
+    memcpy(s, &v, sizeof v);
+}
+
+Q_INLINE void put_mins(int16_t *mn, i8x v)
+{
+    const h8x h = q_narrow(v);
+    memcpy(mn, &h, sizeof h);
+}
+
+/* The bytes of two words as integers */
+Q_INLINE i8x bytes_of(uint32_t w0, uint32_t w1) { return q_widen(w0 | (uint64_t)w1 << 32); }
+
 Q_INLINE void scales_q2_k(const uint8_t *b, int32_t *s, int16_t *mn)
 {
-    for (int i = 0; i < 16; i++) {
-        s[i] = Q_SCALE(b[i] & 15);
-        mn[i] = b[i] >> 4;
+    for (int i = 0; i < 16; i += 8) {
+        const i8x v = bytes_of(get_u32(b + i), get_u32(b + i + 4));
+        put_scales(s + i, v & 15);
+        put_mins(mn + i, v >> 4);
     }
 }
 
 /* Elements are stored with 4 (or 32) added: mn takes that back, in integers. */
 Q_INLINE void scales_q3_k(const uint8_t *b, int32_t *s, int16_t *mn)
 {
-    for (int i = 0; i < 16; i++) {
-        int v = get_scale_q3k(b + 96, i);
-        s[i] = Q_SCALE(v);
-        mn[i] = (int16_t)(4 * v);
-    }
+    const uint32_t w0 = get_u32(b + 96), w1 = get_u32(b + 100), hi = get_u32(b + 104), low4 = 0x0f0f0f0f, low2 = 0x03030303;
+    const i8x u = bytes_of((w0 & low4) | (hi & low2) << 4, (w1 & low4) | (hi >> 2 & low2) << 4) - 32;
+    const i8x v = bytes_of((w0 >> 4 & low4) | (hi >> 4 & low2) << 4, (w1 >> 4 & low4) | (hi >> 6 & low2) << 4) - 32;
+
+    put_scales(s, u);
+    put_scales(s + 8, v);
+    put_mins(mn, 4 * u);
+    put_mins(mn + 8, 4 * v);
 }
 
 Q_INLINE void scales_q6_k(const uint8_t *b, int32_t *s, int16_t *mn)
 {
-    for (int i = 0; i < 16; i++) {
-        int v = (int8_t)b[192 + i];
-        s[i] = Q_SCALE(v);
-        mn[i] = (int16_t)(32 * v);
+    for (int i = 0; i < 16; i += 8) {
+        const i8x v = (bytes_of(get_u32(b + 192 + i), get_u32(b + 196 + i)) ^ 128) - 128; /* signed */
+        put_scales(s + i, v);
+        put_mins(mn + i, 32 * v);
     }
 }
 
-/* Four 6-bit fields at a time, as bytes of a word. */
+/* 6-bit fields, four at a time. */
 Q_INLINE void scales_q45_k(const uint8_t *b, int32_t *s, int16_t *mn)
 {
-    uint32_t w[3], v[4];
-    uint8_t e[16];
+    const uint32_t w0 = get_u32(b + 4), w1 = get_u32(b + 8), w2 = get_u32(b + 12);
 
-    memcpy(w, b + 4, 12);
-    v[0] = w[0] & 0x3f3f3f3f;
-    v[1] = (w[2] & 0x0f0f0f0f) | ((w[0] >> 2) & 0x30303030);
-    v[2] = w[1] & 0x3f3f3f3f;
-    v[3] = ((w[2] >> 4) & 0x0f0f0f0f) | ((w[1] >> 2) & 0x30303030);
-    memcpy(e, v, 16);
-    for (int i = 0; i < 8; i++) s[i] = Q_SCALE(e[i]);
-    for (int i = 0; i < 8; i++) mn[i] = e[8 + i];
+    put_scales(s, bytes_of(w0 & 0x3f3f3f3f, (w2 & 0x0f0f0f0f) | (w0 >> 2 & 0x30303030)));
+    put_mins(mn, bytes_of(w1 & 0x3f3f3f3f, (w2 >> 4 & 0x0f0f0f0f) | (w1 >> 2 & 0x30303030)));
 }
 #define scales_q4_k scales_q45_k
 #define scales_q5_k scales_q45_k
 
 Q_INLINE void scales_iq4_xs(const uint8_t *b, int32_t *s, int16_t *mn)
 {
-    const unsigned hi = get_u16(b + 2);
-    for (int i = 0; i < 8; i++) {
-        int v = (int)(((b[4 + i / 2] >> (4 * (i % 2))) & 15) | ((hi >> (2 * i)) & 3) << 4) - 32;
-        s[i] = Q_SCALE(v);
-        mn[i] = (int16_t)(Q_SIGNED_BIAS * v);
-    }
+    const i8x low = { 0, 4, 8, 12, 16, 20, 24, 28 }, high = { 0, 2, 4, 6, 8, 10, 12, 14 };
+    const i8x v = ((((i8x){ 0 } + (int32_t)get_u32(b + 4)) >> low & 15) | (((i8x){ 0 } + get_u16(b + 2)) >> high & 3) << 4) - 32;
+
+    put_scales(s, v);
+    put_mins(mn, Q_SIGNED_BIAS * v);
 }

@@ -39,6 +39,7 @@ Q_INLINE void matvec_super(MV_ARGS, const size_t bytes, const size_t at_d, const
                 for (int i = 0; i < n; i++) {
                     const int8_t *xq = ((const q_act *)(const void *)(x + (size_t)i * ldx))->q + 32 * j;
                     s[i] = sub == 32 ? mv_dot(s[i], q, xq, sc[j], sgn) : mv_dot2(s[i], q, xq, sc[2 * j], sc[2 * j + 1], sgn);
+                    Q_KEEP(s[i]);
                 }
             }
             for (int i = 0; i < n; i++) {

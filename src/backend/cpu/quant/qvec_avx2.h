@@ -13,7 +13,7 @@ enum { QL = 8 };
 #define Q_WIDE_SIGNED 1
 #define Q_SIGNED_BIAS 0
 #define Q_ADD_ALL 0
-#define Q_SCALE(v) ((int32_t)((uint32_t)(v) << 16 | ((uint32_t)(v) & 0xffff))) /* both halves of a lane */
+#define Q_SCALE(v) ((v) << 16 | ((v) & 0xffff)) /* of a vector: both halves of each lane */
 
 typedef int32_t vi __attribute__((vector_size(32)));
 typedef float vf __attribute__((vector_size(32)));
@@ -27,11 +27,10 @@ QV va q_bcast(const uint8_t *p)
     memcpy(&v, p, 4);
     return _mm256_set1_epi32(v);
 }
-/* The empty statement keeps the sum as one chain: gcc would otherwise rebalance it and spill its parts. */
 QV va q_dot(va a, va w, va x, bool sgn)
 {
     a = sgn ? _mm256_add_epi32(a, _mm256_madd_epi16(w, x)) : _mm256_add_epi16(a, _mm256_maddubs_epi16(w, x));
-    __asm__("" : "+x"(a));
+    Q_KEEP(a);
     return a;
 }
 QV vi q_fold(vi sum, va a, va scale, bool sgn)

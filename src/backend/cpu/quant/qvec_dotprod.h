@@ -26,6 +26,8 @@ enum { QL = 4, MR = 4 };
 typedef uint8_t b32 __attribute__((vector_size(32)));
 typedef int32_t vi __attribute__((vector_size(16)));
 typedef float vf __attribute__((vector_size(16)));
+typedef int32_t i8x __attribute__((vector_size(32))); /* 8 scales */
+typedef int16_t h8x __attribute__((vector_size(16)));
 typedef vi va, vm, vmi;
 typedef vf vmf;
 
@@ -49,6 +51,18 @@ QV b32 q_lut(const int8_t *table, b32 i)
     return (b32)__builtin_shufflevector(lo, hi, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25,
                                         26, 27, 28, 29, 30, 31);
 }
+QV i8x q_widen(uint64_t w)
+{
+    const uint16x8_t h = vmovl_u8(vcreate_u8(w));
+    return (i8x)__builtin_shufflevector(vmovl_u16(vget_low_u16(h)), vmovl_u16(vget_high_u16(h)), 0, 1, 2, 3, 4, 5, 6, 7);
+}
+QV h8x q_narrow(i8x v)
+{
+    return (h8x)vcombine_s16(vmovn_s32((int32x4_t)__builtin_shufflevector(v, v, 0, 1, 2, 3)),
+                             vmovn_s32((int32x4_t)__builtin_shufflevector(v, v, 4, 5, 6, 7)));
+}
+/* Keeps a sum one chain: gcc would rebalance a long one and spill its parts. */
+#define Q_KEEP(v) __asm__("" : "+w"(v))
 
 /* Tile */
 QV va q_load(const void *p)

@@ -22,6 +22,8 @@ enum { QL = 4, MR = 4 };
 typedef uint8_t b32 __attribute__((vector_size(32)));
 typedef int32_t vi __attribute__((vector_size(16)));
 typedef float vf __attribute__((vector_size(16)));
+typedef int32_t i8x __attribute__((vector_size(32))); /* 8 scales */
+typedef int16_t h8x __attribute__((vector_size(16)));
 typedef vi va, vm, vmi;
 typedef vf vmf;
 
@@ -34,6 +36,19 @@ QV b32 q_lut(const int8_t *table, b32 i)
     for (int e = 0; e < 32; e++) v[e] = (uint8_t)table[i[e]];
     return v;
 }
+QV i8x q_widen(uint64_t w)
+{
+    i8x v;
+    for (int e = 0; e < 8; e++) v[e] = w >> (8 * e) & 255;
+    return v;
+}
+QV h8x q_narrow(i8x v)
+{
+    h8x h;
+    for (int e = 0; e < 8; e++) h[e] = (int16_t)v[e];
+    return h;
+}
+#define Q_KEEP(v) (void)(v)
 
 /* Tile */
 QV va q_load(const void *p)

@@ -20,6 +20,8 @@ enum { MR = 8 };
 typedef uint8_t b32 __attribute__((vector_size(32)));
 typedef int32_t vm __attribute__((vector_size(32)));
 typedef vm vmi;
+typedef vm i8x; /* 8 scales */
+typedef int16_t h8x __attribute__((vector_size(16)));
 typedef float vmf __attribute__((vector_size(32)));
 
 #define QV static inline __attribute__((always_inline))
@@ -29,6 +31,13 @@ QV b32 q_lut(const int8_t *table, b32 i)
 {
     return (b32)_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)table)), (__m256i)i);
 }
+
+/* 8 bytes as integers, and back to 16 bits */
+QV i8x q_widen(uint64_t w) { return (i8x)_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((int64_t)w)); }
+QV h8x q_narrow(i8x v) { return (h8x)_mm_packs_epi32(_mm256_castsi256_si128((__m256i)v), _mm256_extracti128_si256((__m256i)v, 1)); }
+
+/* Keeps a sum one chain: gcc would rebalance a long one and spill its parts. */
+#define Q_KEEP(v) __asm__("" : "+x"(v))
 
 QV __m256i load32(const void *p) { return _mm256_loadu_si256(p); }
 QV __m128i load16(const void *p) { return _mm_loadu_si128(p); }
