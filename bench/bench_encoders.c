@@ -1,6 +1,6 @@
 /* How long the encoders take at MiniCPM-o 4.5's full size, on random weights in memory.
  *
- *     bench_encoders [-t THREADS] [-d f32|f16|bf16] [-n REPEATS] [vision] [audio]
+ *     bench_encoders [-t THREADS] [-d f32|f16|bf16] [-n REPEATS] [-f] [vision] [audio]
  *
  * Prints one line a case: a 448x448 tile through the tower and through the resampler; 1 s, 10 s and 30 s of sound. Of REPEATS
  * runs the best by processor time is shown: elapsed and processor seconds (all threads), and the arithmetic rate of matrix
@@ -266,6 +266,7 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "-t") && i + 1 < argc) o.n_thread = atoi(argv[++i]);
         else if (!strcmp(argv[i], "-n") && i + 1 < argc) repeats = atoi(argv[++i]);
+        else if (!strcmp(argv[i], "-f")) o.fast = true; /* reduced precision */
         else if (!strcmp(argv[i], "-d") && i + 1 < argc) {
             i++;
             s.type = !strcmp(argv[i], "f32") ? MO_F32 : !strcmp(argv[i], "f16") ? MO_F16 : MO_BF16;

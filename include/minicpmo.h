@@ -77,7 +77,8 @@ typedef enum mo_switch { MO_AUTO = -1, MO_OFF = 0, MO_ON = 1 } mo_switch;
 typedef struct mo_model_opts {
     int32_t n_thread;     /* 0: every core this process may use */
     const char *isa;      /* which instruction sets may be used, "generic,avx2"; NULL: all that are there */
-    int32_t use_bf16_dot; /* non-zero: multiply as bf16 pairs where the CPU can; faster, no longer float32-exact */
+    int32_t fast;         /* non-zero: multiply in reduced precision where that is faster: bf16 pairs on AVX-512 BF16, 16-bit fixed
+                             point on AVX2. No longer float32-exact; every equality of results still holds */
     mo_switch vision;     /* MO_AUTO: load what the checkpoint has; MO_OFF: leave out; MO_ON: fail without */
     mo_switch audio;      /* the same */
     const char *vision_path, *audio_path; /* GGUF files of the encoders; NULL: looked for beside the language model's */

@@ -150,13 +150,14 @@ struct backend {
 };
 
 /* The CPU backend. isa_mask: MO_ISA_… bits that may be used (cpu.h); n_thread 0: every core.
- * use_bf16_dot: where the CPU has it, multiply F16/BF16/F32 weights as bf16 pairs (faster, not float32-exact).
+ * fast: multiply F16/BF16/F32 weights in reduced precision where that is faster: as bf16 pairs on AVX-512 BF16, as 16-bit
+ * block fixed point on AVX2. The promise above holds; attention stays float32.
  * exact_quant: multiply block-quantised weights as the float32 they stand for; else their activations are rounded to int8
  * blocks first, as everybody does, which is several times faster. */
 typedef struct cpu_backend_opts {
     int n_thread;
     unsigned isa_mask;
-    bool use_bf16_dot;
+    bool fast;
     bool exact_quant;
 } cpu_backend_opts;
 

@@ -133,7 +133,7 @@ typedef struct info {
 
 static mo_status gather(info *f, const char *path, const options *o, mo_error *err)
 {
-    cpu_backend_opts cpu = { .n_thread = o->m.model.n_thread, .isa_mask = (unsigned)cpu_isa_parse(o->m.model.isa), .use_bf16_dot = o->m.model.use_bf16_dot != 0 };
+    cpu_backend_opts cpu = { .n_thread = o->m.model.n_thread, .isa_mask = (unsigned)cpu_isa_parse(o->m.model.isa), .fast = o->m.model.fast != 0 };
     const checkpoint_opts files = { .vision_path = o->m.model.vision_path, .audio_path = o->m.model.audio_path };
     tokenizer *t = NULL;
     backend *be = NULL;

@@ -20,7 +20,7 @@ option_group model_options_group(option_spec spec[MODEL_SPECS], model_options *o
           .hi = 4096 },
         { "threads", 0, OPTION_INT, "N", "threads to compute with (0: all cores)", .out = &o->model.n_thread, .lo = 0, .hi = 1024 },
         { "isa", 0, OPTION_TEXT, "LIST", "instruction sets that may be used, as generic,avx2 (all)", .out = &o->model.isa },
-        { "bf16-dot", 0, OPTION_FLAG, NULL, "multiply as bf16 pairs where the CPU can: faster, not exact", .out = &o->model.use_bf16_dot },
+        { "fast", 0, OPTION_FLAG, NULL, "multiply in reduced precision where that is faster", .out = &o->model.fast },
         { "vision-file", 0, OPTION_TEXT, "FILE", NULL, .out = &o->model.vision_path },
         { "audio-file", 0, OPTION_TEXT, "FILE", "a GGUF model's encoders (looked for beside it)", .out = &o->model.audio_path },
         { "no-vision", 0, OPTION_FLAG, NULL, NULL, .out = &o->model.vision, .set_zero = true },

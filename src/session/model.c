@@ -267,7 +267,7 @@ static mo_status open_plan(mo_model **out, const char *path, const mo_model_opts
     pthread_mutex_init(&m->step_lock, NULL);
     if ((st = check_opts(&m->opts, &cpu.isa_mask, err)) != MO_OK) goto fail;
     cpu.n_thread = m->opts.n_thread;
-    cpu.use_bf16_dot = m->opts.use_bf16_dot != 0;
+    cpu.fast = m->opts.fast != 0;
     m->opts.isa = NULL; /* the caller's string: not kept */
     if ((st = open_files(m, path, err)) != MO_OK) goto fail;
     if ((st = choose_module(m, &m->cfg.has_vision, m->opts.vision, "vpm.embeddings.patch_embedding.weight", "vision", err)) != MO_OK) goto fail;

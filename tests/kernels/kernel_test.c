@@ -9,12 +9,12 @@ void kernels_init_avx512_emulated(kernels *k);
 void kernels_init_avx512_bf16_emulated(kernels *k);
 #endif
 
-static kernels *add_case(const char *name, unsigned isa, bool bf16)
+static kernels *add_case(const char *name, unsigned isa, bool fast)
 {
     isa_case *c = &isa_cases[n_isa_case++];
 
     c->name = name;
-    kernels_init(&c->k, isa, bf16);
+    kernels_init(&c->k, isa, fast);
     return &c->k;
 }
 
@@ -32,6 +32,7 @@ void isa_cases_init(void)
     have = cpu_isa() & mask;
     add_case("generic", 0, false);
     if (have & MO_ISA_AVX2) add_case("avx2", MO_ISA_AVX2, false);
+    if (have & MO_ISA_AVX2) add_case("avx2 (16-bit blocks)", MO_ISA_AVX2, true);
     if (have & MO_ISA_NEON) add_case("neon", MO_ISA_NEON, false);
 #ifdef __x86_64__
     if (have & MO_ISA_AVX512) add_case("avx512", MO_ISA_AVX2 | MO_ISA_AVX512, false);

@@ -12,7 +12,7 @@ complete -c minicpmo -n "not __fish_seen_subcommand_from $commands" -a trace -d 
 set -l load "__fish_seen_subcommand_from run info bench"
 complete -c minicpmo -n $load -l threads -x -d 'how many threads work'
 complete -c minicpmo -n $load -l isa -x -a 'generic avx2 avx512 avx512_vnni avx512_bf16 neon dotprod' -d 'use only these instruction sets'
-complete -c minicpmo -n $load -l bf16-dot -d 'multiply as pairs of bfloat16'
+complete -c minicpmo -n $load -l fast -d 'multiply in reduced precision where that is faster'
 complete -c minicpmo -n $load -l ctx -x -d 'positions of a conversation'
 complete -c minicpmo -n $load -l kv -x -a 'f16 f32' -d 'type of the cache'
 complete -c minicpmo -n $load -l ubatch -x -d 'positions of one compute pass'

@@ -182,7 +182,7 @@ mo_status cpu_backend_new(backend **out, const cpu_backend_opts *opts, mo_error 
 {
     kernels k;
 
-    kernels_init(&k, cpu_isa() & opts->isa_mask, opts->use_bf16_dot);
+    kernels_init(&k, cpu_isa() & opts->isa_mask, opts->fast);
     if (opts->exact_quant) memset(k.quant, 0, sizeof k.quant);
     return cpu_backend_new_kernels(out, &k, opts->n_thread, err);
 }
@@ -193,5 +193,5 @@ void cpu_backend_describe(const backend *be, char *out, size_t n)
     char isa[128];
 
     cpu_isa_format(c->k.isa, isa, sizeof isa);
-    snprintf(out, n, "%s, %d thread%s", isa, c->n_thread, c->n_thread == 1 ? "" : "s");
+    snprintf(out, n, "%s%s, %d thread%s", isa, c->k.matmul[MO_F32]->block ? " in 16-bit blocks" : "", c->n_thread, c->n_thread == 1 ? "" : "s");
 }

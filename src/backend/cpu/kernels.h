@@ -31,13 +31,15 @@ enum {
  * in a fixed order. Matvec and tile both do exactly that, so their results are equal to the bit.
  *
  * A panel holds up to `rows` rows interleaved by steps, [n_step][rows][k_step]: a tile reads it front to back.
- * Panels are aligned to VEC_BYTES_MAX; `elem` is the bytes of one panel element.
+ * Panels are aligned to VEC_BYTES_MAX; `elem` is the bytes of one panel element. A type with scales has them after each
+ * `block` steps; then any part of k that is packed or multiplied on its own starts at a multiple of them.
  */
 typedef struct matmul_type {
     const char *name;
     int k_step;
     int tile_x; /* activation rows per tile, <= TILE_X_MAX */
     int elem;
+    int block, block_bytes; /* each `block` steps of a panel are followed by this many bytes a row (scales); 0: by nothing */
 
     /* Rows [0, n) of x, elements [0, k), into a panel of n rows (n <= tile_x). */
     void (*pack_x)(void *panel, const float *x, int64_t ldx, int n, int64_t k);
@@ -100,12 +102,13 @@ typedef struct kernels {
     void (*attn_pack_kt)(float *kt, const float *k, int64_t ldk, int n_key, int head_dim);
 } kernels;
 
-/* Every slot from generic, then what the instruction sets in `isa` beat. use_bf16_dot: see cpu_backend_opts. */
-void kernels_init(kernels *k, unsigned isa, bool use_bf16_dot);
+/* Every slot from generic, then what the instruction sets in `isa` beat. fast: see cpu_backend_opts. */
+void kernels_init(kernels *k, unsigned isa, bool fast);
 
 /* One per file of kernels; each overwrites the slots it has. */
 void kernels_init_generic(kernels *k);
 void kernels_init_avx2(kernels *k);
+void kernels_init_avx2_i16(kernels *k); /* replaces matmul[] by 16-bit fixed point */
 void kernels_init_avx512(kernels *k);
 void kernels_init_avx512_bf16(kernels *k); /* replaces matmul[] by bf16 dot products */
 void kernels_init_neon(kernels *k);

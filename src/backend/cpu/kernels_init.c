@@ -5,17 +5,18 @@
 
 #include "core/cpu.h"
 
-void kernels_init(kernels *k, unsigned isa, bool use_bf16_dot)
+void kernels_init(kernels *k, unsigned isa, bool fast)
 {
     memset(k, 0, sizeof *k);
     kernels_init_generic(k);
 #if defined(__x86_64__)
     if (isa & MO_ISA_AVX2) kernels_init_avx2(k);
+    if ((isa & MO_ISA_AVX2) && !(isa & MO_ISA_AVX512) && fast) kernels_init_avx2_i16(k);
     if (isa & MO_ISA_AVX512) kernels_init_avx512(k);
-    if ((isa & MO_ISA_AVX512) && (isa & MO_ISA_AVX512_BF16) && use_bf16_dot) kernels_init_avx512_bf16(k);
+    if ((isa & MO_ISA_AVX512) && (isa & MO_ISA_AVX512_BF16) && fast) kernels_init_avx512_bf16(k);
 #elif defined(__aarch64__)
     if (isa & MO_ISA_NEON) kernels_init_neon(k);
 #endif
     k->isa |= quant_init(k->quant, isa);
-    (void)use_bf16_dot;
+    (void)fast;
 }

@@ -37,7 +37,8 @@ typedef struct mm_job {
     int64_t ldy, ldx, n;
     epilogue ep;
     int64_t n_step;      /* steps of k */
-    size_t step_bytes;   /* of one panel row */
+    size_t step_bytes;   /* of one panel row, without scales */
+    size_t row_bytes;    /* of one panel row, all of k */
     /* many rows */
     int64_t k_block;                      /* steps of a block of k */
     int64_t n_group, split_x, n_split_x;  /* groups of x rows; of a task; tasks across x */
@@ -49,6 +50,12 @@ typedef struct mm_job {
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/* Bytes of the first `steps` steps of one panel row; parts that start at whole blocks add up. */
+static size_t part_bytes(const mm_job *j, int64_t steps)
+{
+    return (size_t)steps * j->step_bytes + (j->t->block ? (size_t)(ceil_div(steps, j->t->block) * j->t->block_bytes) : 0);
+}
 
 static void store(const mm_job *j, const float *raw, int64_t x_row, int64_t w_row, int64_t n)
 {
@@ -70,7 +77,7 @@ static void decode_rows(const mm_job *j, float *out, int64_t r0, int64_t nr)
 /* Weight rows [r0, r0 + nr), ready to be read as the kernel wants them, times all of x. */
 static void few_rows(const mm_job *j, float *raw, const void *w, size_t row_bytes, int64_t r0, int64_t nr)
 {
-    const size_t x_bytes = mo_round_up((size_t)j->n_step * j->step_bytes, VEC_BYTES_MAX);
+    const size_t x_bytes = mo_round_up(j->row_bytes, VEC_BYTES_MAX);
 
     for (int64_t i = 0; i < j->n; i += j->t->tile_x) {
         const int ni = (int)min64(j->t->tile_x, j->n - i);
@@ -101,7 +108,7 @@ static void few_part(void *arg, int i_thread, int n_thread)
 /* n rows whose one-row panels fit x_pack */
 static void matmul_few(mm_job *j)
 {
-    const size_t x_bytes = mo_round_up((size_t)j->n_step * j->step_bytes, VEC_BYTES_MAX);
+    const size_t x_bytes = mo_round_up(j->row_bytes, VEC_BYTES_MAX);
     int64_t rows = (int64_t)(VEC_TASK_BYTES / j->w->row_bytes) / TILE_W * TILE_W;
 
     for (int64_t i = 0; i < j->n; i++) j->t->pack_x(j->c->x_pack + (size_t)i * x_bytes, j->x + i * j->ldx, j->ldx, 1, j->w->n_col);
@@ -118,14 +125,14 @@ static void matmul_few(mm_job *j)
 static void pack_group(const mm_job *j, int64_t i)
 {
     const int64_t r0 = i * GROUP_ROWS, rows = min64(GROUP_ROWS, j->n - r0);
-    uint8_t *o = j->c->x_pack + (size_t)(i * GROUP_ROWS * j->n_step) * j->step_bytes;
+    uint8_t *o = j->c->x_pack + (size_t)(i * GROUP_ROWS) * j->row_bytes;
 
     for (int64_t s = 0; s < j->n_step; s += j->k_block) {
         const int64_t k0 = s * j->t->k_step, steps = min64(j->k_block, j->n_step - s);
         for (int64_t r = 0; r < rows; r += j->t->tile_x) {
             const int n = (int)min64(j->t->tile_x, rows - r);
             j->t->pack_x(o, j->x + (r0 + r) * j->ldx + k0, j->ldx, n, min64(steps * j->t->k_step, j->w->n_col - k0));
-            o += (size_t)(n * steps) * j->step_bytes;
+            o += (size_t)n * part_bytes(j, steps);
         }
     }
 }
@@ -155,7 +162,7 @@ static void unpack_weights(const mm_job *j, uint8_t *panel, int64_t r0, int64_t 
         if (j->to_f32) decode_rows(j, decoded, r, n);
         for (int64_t s = 0; s < j->n_step; s += j->k_block) {
             const int64_t k0 = s * j->t->k_step, steps = min64(j->k_block, j->n_step - s);
-            j->t->pack_w(panel + (size_t)((s * ns + i * steps) * TILE_W) * j->step_bytes, rows + dtype_row_bytes(type, k0), row_bytes, (int)n,
+            j->t->pack_w(panel + TILE_W * ((size_t)ns * part_bytes(j, s) + (size_t)i * part_bytes(j, steps)), rows + dtype_row_bytes(type, k0), row_bytes, (int)n,
                          min64(steps * j->t->k_step, j->w->n_col - k0));
         }
     }
@@ -166,11 +173,11 @@ static void many_group(const mm_job *j, const uint8_t *w, float *acc, float *raw
 {
     const int tx = j->t->tile_x;
     const int64_t rows = min64(GROUP_ROWS, j->n - i * GROUP_ROWS), tile_acc = (int64_t)tx * TILE_W * j->c->k.n_lane;
-    const uint8_t *x = j->c->x_pack + (size_t)(i * GROUP_ROWS * j->n_step) * j->step_bytes;
+    const uint8_t *x = j->c->x_pack + (size_t)(i * GROUP_ROWS) * j->row_bytes;
 
     for (int64_t s = 0; s < j->n_step; s += j->k_block) {
         const int64_t steps = min64(j->k_block, j->n_step - s);
-        const size_t row_bytes = (size_t)steps * j->step_bytes;
+        const size_t row_bytes = part_bytes(j, steps);
         float *a = acc, *out = s + steps == j->n_step ? raw : NULL;
         for (int64_t ws = 0; ws < ns; ws++, w += TILE_W * row_bytes, out += out ? TILE_W : 0)
             for (int64_t r = 0; r < rows; r += tx, a += tile_acc)
@@ -209,11 +216,12 @@ _Static_assert(GROUP_ROWS >= (int)TILE_X_MAX, "a group holds a panel");
 static void matmul_many(mm_job *j)
 {
     const int64_t strips = ceil_div(j->w->n_row, TILE_W), n_thread = j->c->n_thread;
-    const int64_t fit = (int64_t)(W_PANEL_BYTES / (TILE_W * (size_t)j->n_step * j->step_bytes));
+    const int64_t fit = (int64_t)(W_PANEL_BYTES / (TILE_W * j->row_bytes));
 
     const int64_t n_block = (j->n_step * (int64_t)j->step_bytes + K_BLOCK_BYTES / 2) / K_BLOCK_BYTES;
 
     j->k_block = n_block > 1 ? ceil_div(j->n_step, n_block) : j->n_step;
+    if (j->t->block) j->k_block = ceil_div(j->k_block, j->t->block) * j->t->block;
     j->n_group = ceil_div(j->n, GROUP_ROWS);
     atomic_store_explicit(&j->next, 0, memory_order_relaxed);
     pool_run(j->c->pool, pack_part, j);
@@ -244,8 +252,9 @@ void cpu_matmul(backend *be, float *y, int64_t ldy, const weight *w, const float
     if (ep) j.ep = *ep;
     j.n_step = ceil_div(w->n_col, t->k_step);
     j.step_bytes = (size_t)t->k_step * (size_t)t->elem;
-    few = n <= N_FEW || TILE_W * (size_t)j.n_step * j.step_bytes > W_PANEL_BYTES || (!own && TILE_W * 4 * w->n_col > SCRATCH_BYTES - DECODED_AT);
-    fit = (int64_t)(X_PACK_BYTES / mo_round_up((size_t)j.n_step * j.step_bytes, VEC_BYTES_MAX));
+    j.row_bytes = part_bytes(&j, j.n_step);
+    few = n <= N_FEW || TILE_W * j.row_bytes > W_PANEL_BYTES || (!own && TILE_W * 4 * w->n_col > SCRATCH_BYTES - DECODED_AT);
+    fit = (int64_t)(X_PACK_BYTES / mo_round_up(j.row_bytes, VEC_BYTES_MAX));
     if (few) rows = min64(fit, N_FEW);
     else rows = fit / GROUP_ROWS * GROUP_ROWS;
     for (int64_t i = 0; i < n; i += rows) {

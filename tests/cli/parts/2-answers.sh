@@ -37,8 +37,8 @@ check "plain C kernels answer" ended 0
 check "plain C kernels are said" said "generic"
 answer -p 'Hello' --greedy --kv f32
 check "a float32 cache answers" ended 0
-answer -p 'Hello' --greedy --bf16-dot
-check "--bf16-dot answers" ended 0
+answer -p 'Hello' --greedy --fast
+check "--fast answers" ended 0
 
 answer --prompt='Hello' --greedy
 check "--prompt=TEXT is -p TEXT" test "$out" = "$greedy"

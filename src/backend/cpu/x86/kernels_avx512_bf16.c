@@ -1,6 +1,6 @@
 /* Matrix products as bf16 dot products: each lane of a step is a pair of bf16 weights times a pair of bf16 activations,
  * added to a float32 accumulator (VDPBF16PS). Twice the arithmetic of the float32 kernels, 8 bits of each factor; on only
- * when asked for (use_bf16_dot). F16 and F32 weights are rounded to bf16 on the way.
+ * when asked for (cpu_backend_opts.fast). F16 and F32 weights are rounded to bf16 on the way.
  */
 #include "backend/cpu/kernels.h"
 
