@@ -35,6 +35,9 @@ static inline __attribute__((always_inline)) void MM_CAT(matvec_n, W_NAME)(float
     for (int r = 0; r < n; r++)
         for (int j = 0; j < TILE_W; j++) a[r][j] = vf_zero();
     for (; i + DOT_K <= k; i += DOT_K) {
+        /* Fetch the next nw rows from front to back (into L2) while these are used: memory sees one stream, not nw. */
+        if (i * W_ELEM % 64 == 0)
+            for (int j = 0; j < nw; j++) __builtin_prefetch(w + (size_t)nw * (rb + (size_t)(i * W_ELEM)) + 64 * (size_t)j, 0, 2);
         for (int r = 0; r < n; r++) b[r] = DOT_LOAD(x + (size_t)r * ldx + i * DOT_ELEM);
         for (int j = 0; j < nw; j++) {
             const DOT_T ww = W_LOAD(w + (size_t)j * rb + i * W_ELEM);
