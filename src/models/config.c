@@ -298,6 +298,7 @@ static void read_llm(reader *r, model_config *c, const json_t *root, backbone bb
     must(r, d.head_dim || child(root, "head_dim") || l->n_embd % l->n_head == 0, "hidden_size is no multiple of num_attention_heads and there is no head_dim");
     l->head_dim = get_int(r, root, "", "head_dim", d.head_dim ? d.head_dim : l->n_embd / l->n_head, 2, 1024);
     must(r, l->head_dim % 2 == 0, "head_dim must be even");
+    must(r, l->head_dim <= HEAD_DIM_MAX, "head_dim is above 512, the longest head this build knows");
     must(r, l->n_kv_head && l->n_head % l->n_kv_head == 0, "num_attention_heads must be a multiple of num_key_value_heads");
     l->is_tied = get_bool(r, root, "", "tie_word_embeddings", d.is_tied);
     l->has_qk_norm = bb == BB_QWEN3;
@@ -344,6 +345,7 @@ static void read_vision(reader *r, model_config *c, const json_t *root)
     /* The class default is true, but every released checkpoint of the NaViT kind says false and has all its layers. */
     if (get_bool(r, root, "", "drop_vision_last_layer", is_timm) && v->n_layer > 1) v->n_layer--;
     must(r, v->n_embd % v->n_head == 0, "vision_config: hidden_size must be a multiple of num_attention_heads");
+    must(r, v->n_embd / v->n_head <= HEAD_DIM_MAX, "vision_config: hidden_size / num_attention_heads is above 512, the longest head this build knows");
     must(r, v->image_size >= v->patch_size, "vision_config: image_size is smaller than patch_size");
     must_be(r, "vision_config.", "hidden_act", get_string(r, o, "vision_config.", "hidden_act", "gelu_pytorch_tanh"), "gelu_pytorch_tanh");
 
@@ -376,6 +378,7 @@ static void read_audio(reader *r, model_config *c, const json_t *root)
     a->chunk_length_s = (float)get_real(r, root, "", "audio_chunk_length", 1.0, -1, 3600);
     if (r->st != MO_OK) return;
     must(r, a->n_embd % a->n_head == 0, "audio_config: d_model must be a multiple of encoder_attention_heads");
+    must(r, a->n_embd / a->n_head <= HEAD_DIM_MAX, "audio_config: d_model / encoder_attention_heads is above 512, the longest head this build knows");
     /* the projector's input width is encoder_ffn_dim / 4, what it is fed is d_model wide */
     must(r, a->n_ff == 4 * a->n_embd, "audio_config: encoder_ffn_dim must be 4 * d_model");
     must_be(r, "audio_config.", "activation_function", get_string(r, o, "audio_config.", "activation_function", "gelu"), "gelu");
@@ -404,6 +407,7 @@ static void read_tts(reader *r, model_config *c, const json_t *root)
     if (r->st != MO_OK) return;
     must(r, t->n_embd % t->n_head == 0 && t->n_embd / t->n_head % 2 == 0, "tts_config: hidden_size must be an even multiple of num_attention_heads");
     t->head_dim = t->n_embd / t->n_head;
+    must(r, t->head_dim <= HEAD_DIM_MAX, "tts_config: hidden_size / num_attention_heads is above 512, the longest head this build knows");
     must(r, t->n_head % t->n_kv_head == 0, "tts_config: num_attention_heads must be a multiple of num_key_value_heads");
     must(r, t->llm_dim == c->llm.n_embd, "tts_config.llm_dim must be the language model's hidden_size");
     must(r, t->audio_bos_id < t->n_text && t->text_eos_id < t->n_text, "tts_config: audio_bos_token_id and text_eos_token_id must be below num_text_tokens");

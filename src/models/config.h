@@ -7,6 +7,8 @@
 
 #include "core/status.h"
 
+enum { HEAD_DIM_MAX = 512 }; /* numbers of one attention head, in any part: what the attention kernels have scratch for */
+
 /* Which member of the family (spec: family overview, 2.5). */
 typedef enum model_member {
     MEMBER_UNKNOWN,

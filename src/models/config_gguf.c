@@ -254,6 +254,7 @@ static void read_llm(reader *r, llm_config *l)
     must(r, l->n_head % l->n_kv_head == 0, "attention.head_count must be a multiple of attention.head_count_kv");
     l->head_dim = get_int(r, ".attention.key_length", l->n_embd / l->n_head, 2, 1024);
     must(r, l->head_dim >= 2 && l->head_dim % 2 == 0, "a head's length must be even");
+    must(r, l->head_dim <= HEAD_DIM_MAX, "a head is longer than 512, the longest this build knows");
     must(r, get_int(r, ".attention.value_length", l->head_dim, 1, 1024) == l->head_dim, "attention.key_length and value_length differ");
     l->is_tied = !tensors_find(r->ts, "llm.lm_head.weight");
     l->has_qk_norm = tensors_find(r->ts, "llm.model.layers.0.self_attn.q_norm.weight");
@@ -287,6 +288,7 @@ static void read_vision(reader *r, model_config *c)
     for (side = 1; side * side < n_pos; side++) {}
     must(r, side * side == n_pos, "the table of patch positions is not square");
     must(r, v->n_embd % v->n_head == 0, "the vision encoder's width is no multiple of its head count");
+    must(r, v->n_embd / v->n_head <= HEAD_DIM_MAX, "the vision encoder's heads are longer than 512, the longest this build knows");
     must(r, c->resampler.n_embd == c->llm.n_embd, "the vision file was made for a language model of another width");
     must(r, c->llm.n_embd % 128 == 0, "the embedding length must be a multiple of 128 for the resampler's heads");
     v->image_size = side * v->patch_size;
@@ -310,6 +312,7 @@ static void read_audio(reader *r, model_config *c)
     a->chunk_length_s = 1; /* the files do not say; every released configuration does */
     if (r->st != MO_OK) return;
     must(r, a->n_embd % a->n_head == 0, "the audio encoder's width is no multiple of its head count");
+    must(r, a->n_embd / a->n_head <= HEAD_DIM_MAX, "the audio encoder's heads are longer than 512, the longest this build knows");
     must(r, shape_of(r, "audio_projection_layer.linear2.weight", 0, 1 << 17) == c->llm.n_embd, "the audio file was made for a language model of another width");
     c->has_audio = true;
 }
