@@ -25,6 +25,7 @@ module libedit              | libedit-dev           | line editing in a conversa
 '
 CHECK_NEEDS='
 numpy                       | python3-numpy         | comparing with golden outputs
+header simde/x86/avx512.h   | libsimde-dev          | AVX-512 kernels on machines without
 cmd clang                   | clang                 | second compiler; sanitizers and fuzzers
 clang-rt                    | libclang-rt-14-dev    | run-time libraries of both
 cmd aarch64-linux-gnu-gcc   | gcc-aarch64-linux-gnu | kernels for AArch64
