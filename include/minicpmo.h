@@ -94,6 +94,7 @@ MO_API mo_model_opts mo_model_opts_default(void);
 /* Bytes a model and one session need, computed before anything of it is allocated. */
 typedef struct mo_plan {
     uint64_t weights_mapped;   /* used in place in the mapped files */
+    uint64_t weights_lookup;   /* mapped tables of which only the rows in use become resident; not in the sums */
     uint64_t weights_copied;   /* small vectors and tables as float32 */
     uint64_t weights_repacked; /* what the backend keeps beside the file's bytes */
     uint64_t llm, vision, audio; /* the three sums above, by module */

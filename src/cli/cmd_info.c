@@ -241,6 +241,7 @@ static void print_plan(const info *f, const options *o)
     print_plan_line("tokenizer", p->tokenizer, "about");
     print_plan_line("session", p->session, "");
     print_plan_line("sum", p->total, "");
+    if (p->weights_lookup) print_plan_line("embedding table", p->weights_lookup, "not in the sum: only the rows in use become resident");
     format_bytes(total, p->total);
     if (!p->available) printf("how much this machine can give is not known\n");
     else if (p->total <= p->available) printf("fits: %s of the %s this machine can give\n", total, format_bytes(have, p->available));
@@ -310,9 +311,9 @@ static json_t *plan_json(const info *f)
     const mo_plan *p = &f->plan;
 
     if (f->plan_st != MO_OK) return json_null();
-    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:i}", "weights_mapped", BYTES(p->weights_mapped),
-                     "weights_copied", BYTES(p->weights_copied), "weights_repacked", BYTES(p->weights_repacked), "llm", BYTES(p->llm),
-                     "vision", BYTES(p->vision), "audio", BYTES(p->audio), "scratch", BYTES(p->scratch), "kv_cache", BYTES(p->kv_cache),
+    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:i}", "weights_mapped", BYTES(p->weights_mapped),
+                     "weights_lookup", BYTES(p->weights_lookup), "weights_copied", BYTES(p->weights_copied), "weights_repacked",
+                     BYTES(p->weights_repacked), "llm", BYTES(p->llm), "vision", BYTES(p->vision), "audio", BYTES(p->audio), "scratch", BYTES(p->scratch), "kv_cache", BYTES(p->kv_cache),
                      "tokenizer", BYTES(p->tokenizer), "session", BYTES(p->session), "total", BYTES(p->total), "available",
                      BYTES(p->available), "fits", p->available ? json_boolean(p->total <= p->available) : json_null(), "n_ctx", f->n_ctx);
 }

@@ -25,6 +25,7 @@
 
 typedef struct bind_bytes {
     size_t mapped;   /* file bytes used in place */
+    size_t lookup;   /* file bytes of which single rows are read (an embedding table): resident as far as they are used */
     size_t copied;   /* float32 vectors and tables in backend memory */
     size_t repacked; /* what a backend or a transposition keeps beside the mapped bytes */
 } bind_bytes;

@@ -59,11 +59,18 @@ static void bind_all(binder *b, llm *m)
 {
     const llm_config *c = &m->cfg;
 
+    bool has_head = !c->is_tied || bind_has(b, "%slm_head.weight", c->prefix);
+    size_t before = b->bytes.mapped;
+
     bind_weight(b, &m->embd, c->n_vocab, c->n_embd, "%smodel.embed_tokens.weight", c->prefix);
+    if (has_head) { /* nothing multiplies by the embeddings then */
+        b->bytes.lookup += b->bytes.mapped - before;
+        b->bytes.mapped = before;
+    }
     for (int il = 0; il < c->n_layer; il++) bind_layer(b, &m->layer[il], c, il);
     bind_vector(b, &m->out_norm, c->n_embd, "%smodel.norm.weight", c->prefix);
     /* "Use lm_head if present, else the embeddings": MiniCPM-V 2.0 ties and still carries one. */
-    if (!c->is_tied || bind_has(b, "%slm_head.weight", c->prefix)) bind_weight(b, &m->head, c->n_vocab, c->n_embd, "%slm_head.weight", c->prefix);
+    if (has_head) bind_weight(b, &m->head, c->n_vocab, c->n_embd, "%slm_head.weight", c->prefix);
 }
 
 mo_status llm_load(llm **out, backend *be, const tensors *ts, const llm_config *cfg, bool plan, bind_bytes *bytes, mo_error *err)
@@ -169,13 +176,14 @@ void llm_carve(scratch *s, const llm_config *c, int32_t n_ubatch)
 /* Embeddings of rows [first, first + n) into r->h: table rows and given rows, in runs. */
 static void embed_rows(const llm *m, rows *r, const llm_batch *b, int32_t first, int32_t n)
 {
+    const int32_t *id = b->token ? b->token + first : NULL;
     int64_t d = m->cfg.n_embd;
     int32_t i = 0, j;
 
     while (i < n) {
-        bool given = !b->token || b->token[first + i] < 0;
-        for (j = i; j < n && (!b->token || b->token[first + j] < 0) == given; j++)
-            if (!given) r->token[j] = b->token[first + j];
+        bool given = !id || id[i] < 0;
+        for (j = i; j < n && (!id || id[j] < 0) == given; j++)
+            if (!given) r->token[j] = id[j];
         if (given)
             m->be->ops->upload(m->be, r->h + i * d, b->embd + (first + i) * d, (size_t)(j - i) * (size_t)d * sizeof(float));
         else

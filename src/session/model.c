@@ -102,6 +102,7 @@ static void plan_add(mo_plan *p, uint64_t *module, const bind_bytes *b)
     p->weights_mapped += b->mapped;
     p->weights_copied += b->copied;
     p->weights_repacked += b->repacked;
+    p->weights_lookup += b->lookup;
     *module += b->mapped + b->copied + b->repacked;
 }
 
