@@ -236,11 +236,10 @@ static void remove_dir(const char *dir)
 static bool is_empty_dir(const char *dir)
 {
     DIR *d = opendir(dir);
-    struct dirent *e;
     int n = 0;
 
     if (!d) return false;
-    while ((e = readdir(d))) n++;
+    while (readdir(d)) n++;
     closedir(d);
     return n <= 2; /* . and .. */
 }

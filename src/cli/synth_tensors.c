@@ -9,7 +9,7 @@
 #include "core/alloc.h"
 
 /* Append a tensor of n_dim dimensions, the rest ignored. */
-static void put4(synth_list *l, int n_dim, int64_t d0, int64_t d1, int64_t d2, int64_t d3, const char *fmt, va_list ap)
+static void put4(synth_list *l, int n_dim, int64_t d0, int64_t d1, int64_t d2, int64_t d3, const char *name)
 {
     synth_tensor *t;
 
@@ -26,7 +26,7 @@ static void put4(synth_list *l, int n_dim, int64_t d0, int64_t d1, int64_t d2, i
     }
     t = &l->list[l->n++];
     *t = (synth_tensor){ .n_dim = n_dim, .dim = { d0, d1, d2, d3 }, .n = 1 };
-    vsnprintf(t->name, sizeof t->name, fmt, ap);
+    memcpy(t->name, name, sizeof t->name);
     for (int i = 0; i < n_dim; i++) t->n *= (uint64_t)t->dim[i];
 }
 
@@ -37,10 +37,12 @@ static void conv2d(synth_list *l, int64_t n_out, int64_t n_in, int64_t k, const 
 
 #define PUT(...) \
     do { \
+        char name[sizeof l->list->name] = ""; \
         va_list ap; \
         va_start(ap, fmt); \
-        put4(l, __VA_ARGS__, fmt, ap); \
+        vsnprintf(name, sizeof name, fmt, ap); \
         va_end(ap); \
+        put4(l, __VA_ARGS__, name); \
     } while (0)
 
 static void vec(synth_list *l, int64_t n, const char *fmt, ...) { PUT(1, n, 0, 0, 0); }

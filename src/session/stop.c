@@ -65,7 +65,7 @@ nomem:
 void stop_close(stop_matcher *m)
 {
     if (!m) return;
-    for (size_t i = 0; i < m->n; i++) {
+    for (size_t i = 0; m->p && i < m->n; i++) {
         mo_free(m->p[i].s);
         mo_free(m->p[i].back);
     }

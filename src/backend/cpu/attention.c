@@ -193,21 +193,20 @@ static void paged_block(cpu_backend *c, const attn_paged_args *a, void *scratch,
     block b = block_over(scratch, a->head_dim, c->k.n_lane);
     const int g = a->n_head / a->n_kv_head;
     const size_t head_bytes = KV_PAGE * dtype_row_bytes(a->kv_type, a->head_dim);
-    attn_tile_fn direct = NULL;
+    bool in_place; /* the page is what a tile kernel reads */
 
     b.n_row = n_token * g;
     for (int r = 0; r < b.n_row; r++) {
         const int row = s->row + t0 + r / g;
         block_row(c, &b, r, a->q + row * a->ldq + (int64_t)(kv_head * g + r % g) * a->head_dim, a->scale, a->n_visible[row]);
     }
-    if (b.hd_pad == b.head_dim && a->kv_type == MO_F32) direct = c->k.attn_tile_f32;
-    if (b.hd_pad == b.head_dim && a->kv_type == MO_F16 && b.n_row < PACK_ROWS) direct = c->k.attn_tile_f16;
+    in_place = b.hd_pad == b.head_dim && (a->kv_type == MO_F32 || b.n_row < PACK_ROWS);
     for (int32_t key = 0; key < b.max_vis; key += KV_PAGE) {
         const int n_key = (int)min64(KV_PAGE, b.max_vis - key);
         const uint8_t *k = (const uint8_t *)s->page[key / KV_PAGE] + s->layer_offset + (size_t)kv_head * head_bytes;
         const uint8_t *v = k + (size_t)a->n_kv_head * head_bytes;
-        if (direct) {
-            block_tile(c, &b, direct, k, v, b.hd_pad, key, n_key);
+        if (in_place) {
+            block_tile(c, &b, a->kv_type == MO_F16 ? c->k.attn_tile_f16 : c->k.attn_tile_f32, k, v, b.hd_pad, key, n_key);
             continue;
         }
         unpack_rows(c, b.k, k, a->kv_type, n_key, b.head_dim, b.hd_pad);
