@@ -150,8 +150,10 @@ step_golden() {
             skipped=1
             continue
         fi
-        counts=$("$python" "$MO_SHARED/golden/check.py" --program "$BUILD/minicpmo" --work "$BUILD/golden" \
-            --skip audio-stream,video "$part" | tee /dev/stderr | tail -n 1)
+        "$python" "$MO_SHARED/golden/check.py" --program "$BUILD/minicpmo" --work "$BUILD/golden" \
+            --skip audio-stream,video "$part" >"$LOGS/golden-$part.log"
+        cat "$LOGS/golden-$part.log"
+        counts=$(tail -n 1 "$LOGS/golden-$part.log")
         if [[ $counts =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
             p=${BASH_REMATCH[1]} f=${BASH_REMATCH[2]}
         else
