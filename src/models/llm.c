@@ -176,14 +176,13 @@ void llm_carve(scratch *s, const llm_config *c, int32_t n_ubatch)
 /* Embeddings of rows [first, first + n) into r->h: table rows and given rows, in runs. */
 static void embed_rows(const llm *m, rows *r, const llm_batch *b, int32_t first, int32_t n)
 {
-    const int32_t *id = b->token ? b->token + first : NULL;
     int64_t d = m->cfg.n_embd;
     int32_t i = 0, j;
 
     while (i < n) {
-        bool given = !id || id[i] < 0;
-        for (j = i; j < n && (!id || id[j] < 0) == given; j++)
-            if (!given) r->token[j] = id[j];
+        bool given = !b->token || b->token[first + i] < 0;
+        for (j = i; j < n && (!b->token || b->token[first + j] < 0) == given; j++)
+            if (!given) r->token[j] = b->token[first + j];
         if (given)
             m->be->ops->upload(m->be, r->h + i * d, b->embd + (first + i) * d, (size_t)(j - i) * (size_t)d * sizeof(float));
         else
@@ -412,7 +411,7 @@ mo_status llm_embed(const llm *m, scratch *s, int32_t n_ubatch, const int32_t *t
     scratch_mark mark = scratch_now(s);
     rows r = carve(s, &m->cfg, n_ubatch);
     int64_t d = m->cfg.n_embd;
-    mo_status st = scratch_overflow(s) ? mo_fail(err, MO_E_STATE, "the scratch was planned for fewer than %d rows", n_ubatch) : MO_OK;
+    mo_status st = !r.token || scratch_overflow(s) ? mo_fail(err, MO_E_STATE, "the scratch was planned for fewer than %d rows", n_ubatch) : MO_OK;
 
     for (int32_t i = 0; st == MO_OK && i < n; i++)
         if (token[i] < 0 || token[i] >= m->cfg.n_vocab) st = mo_fail(err, MO_E_ARG, "token %d is outside the vocabulary of %d", token[i], m->cfg.n_vocab);
