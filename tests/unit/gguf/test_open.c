@@ -95,7 +95,7 @@ TEST(left_out_or_wrong)
     CHECK(strstr(err.message, "no language model"));
     o.vision_path = vision;
     CHECK_INT(mo_model_open(&m, hf, &o, &err), MO_E_ARG);
-    CHECK_INT(mo_model_open(&m, "/work/nonexistent", NULL, &err), MO_E_IO);
+    CHECK_INT(mo_model_open(&m, "/nonexistent/model", NULL, &err), MO_E_IO);
 }
 
 TEST(quantised)
