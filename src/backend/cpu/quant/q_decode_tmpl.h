@@ -5,7 +5,17 @@
  * scales_<type>(b, s, mn): per sub-block s[] (as Q_SCALE makes it) and mn[] (what is multiplied with the sums of x).
  */
 #define Q_INLINE static inline __attribute__((always_inline))
-#if defined(__clang__)
+/* Unrolled, the instrumented code takes a compiler minutes. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define Q_UNROLL
+#endif
+#endif
+#if defined(Q_UNROLL) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifndef Q_UNROLL
+#define Q_UNROLL
+#endif
+#elif defined(__clang__)
 #define Q_UNROLL _Pragma("unroll")
 #else
 #define Q_UNROLL _Pragma("GCC unroll 16")
