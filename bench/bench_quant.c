@@ -117,7 +117,11 @@ int main(int argc, char **argv)
     mem = malloc(STREAM_BYTES);
     x = malloc(sizeof *x * N_MAX * COLS);
     y = malloc(sizeof *y * N_MAX * ROWS);
-    if (!mem || !x || !y) return fprintf(stderr, "not enough memory\n"), 1;
+    if (!mem || !x || !y) {
+        fprintf(stderr, "not enough memory\n");
+        free(mem), free(x), free(y);
+        return 1;
+    }
     for (int i = 0; i < N_MAX * COLS; i++) x[i] = (float)(i * 7919LL % 2001 - 1000) * 1e-3f;
     l.stream = mem;
     cpu_backend_describe(be, text, sizeof text);
