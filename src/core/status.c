@@ -20,6 +20,7 @@ mo_status mo_fail(mo_error *err, mo_status st, const char *fmt, ...)
 mo_status mo_fail_in(mo_error *err, mo_status st, const char *fmt, ...)
 {
     char inner[sizeof err->message];
+    size_t at, room;
     va_list ap;
     int n;
 
@@ -28,8 +29,16 @@ mo_status mo_fail_in(mo_error *err, mo_status st, const char *fmt, ...)
     va_start(ap, fmt);
     n = vsnprintf(err->message, sizeof err->message, fmt, ap);
     va_end(ap);
-    if (n >= 0 && (size_t)n < sizeof err->message)
-        snprintf(err->message + n, sizeof err->message - (size_t)n, ": %s", inner);
+    if (n >= 0 && (size_t)n + 3 < sizeof err->message) { /* what does not fit is cut off */
+        at = (size_t)n;
+        err->message[at++] = ':';
+        err->message[at++] = ' ';
+        room = sizeof err->message - 1 - at;
+        n = (int)strnlen(inner, sizeof inner);
+        if ((size_t)n < room) room = (size_t)n;
+        memcpy(err->message + at, inner, room);
+        err->message[at + room] = 0;
+    }
     err->code = st;
     return st;
 }

@@ -178,11 +178,12 @@ static void many_group(const mm_job *j, const uint8_t *w, float *acc, float *raw
     for (int64_t s = 0; s < j->n_step; s += j->k_block) {
         const int64_t steps = min64(j->k_block, j->n_step - s);
         const size_t row_bytes = part_bytes(j, steps);
-        float *a = acc, *out = s + steps == j->n_step ? raw : NULL;
-        for (int64_t ws = 0; ws < ns; ws++, w += TILE_W * row_bytes, out += out ? TILE_W : 0)
+        const bool last = s + steps == j->n_step;
+        float *a = acc;
+        for (int64_t ws = 0; ws < ns; ws++, w += TILE_W * row_bytes)
             for (int64_t r = 0; r < rows; r += tx, a += tile_acc)
                 j->t->tile(a, w, x + (size_t)r * row_bytes, steps, (int)min64(tx, rows - r), s == 0,
-                           out ? out + r * BLOCK_STRIPS * TILE_W : NULL, BLOCK_STRIPS * TILE_W);
+                           last ? raw + (r * BLOCK_STRIPS + ws) * TILE_W : NULL, BLOCK_STRIPS * TILE_W);
         x += (size_t)rows * row_bytes;
     }
 }
