@@ -92,7 +92,7 @@ step_sanitize() {
 # Tests of the suite 'threads'. ThreadSanitizer's fixed memory map does not survive wide address randomisation, hence
 # setarch.
 step_tsan() {
-    setup "$BUILD/tsan" -Dwerror=true -Dbuildtype=debugoptimized -Doptimization=1 -Db_sanitize=thread -Db_lundef=false || return 1
+    setup "$BUILD/tsan" -Dbuildtype=debugoptimized -Doptimization=1 -Db_sanitize=thread -Db_lundef=false || return 1
     local wrap=()
     setarch -R true 2>/dev/null && wrap=(setarch -R)
     TSAN_OPTIONS=halt_on_error=1 meson_tests "$BUILD/tsan" --timeout-multiplier 20 --suite threads \
