@@ -63,7 +63,7 @@ struct mo_session {
     detokenizer detok;
     int32_t id_stop[2], id_speech_end; /* ends of an answer; end of its spoken text */
     bool past_speech_end, is_ended;
-    int32_t n_generated, next_id;
+    int32_t n_generated;
     buf piece, answer;    /* text of one token; the answer so far, as shown */
     float *logits;        /* [n_vocab] */
     float *embd;          /* [n_ubatch, n_embd] */
