@@ -19,9 +19,13 @@
 #include "models/siglip.h"
 #include "models/whisper.h"
 
-static const vision_config vision = { .n_layer = 27, .n_embd = 1152, .n_head = 16, .n_ff = 4304, .patch_size = 14, .image_size = 980, .ln_eps = 1e-6f };
+static const vision_config vision = {
+    .n_layer = 27, .n_embd = 1152, .n_head = 16, .n_ff = 4304, .patch_size = 14, .image_size = 980, .ln_eps = 1e-6f
+};
 static const resampler_config resampling = { .n_query = 64, .n_embd = 4096, .n_head = 32, .kv_dim = 1152 };
-static const audio_config audio = { .n_layer = 24, .n_embd = 1024, .n_head = 16, .n_ff = 4096, .n_mel = 80, .n_pos = 1500, .pool_step = 5, .chunk_length_s = 1 };
+static const audio_config audio = {
+    .n_layer = 24, .n_embd = 1024, .n_head = 16, .n_ff = 4096, .n_mel = 80, .n_pos = 1500, .pool_step = 5, .chunk_length_s = 1
+};
 enum { N_OUT = 4096 };
 
 /* All tensors of all layers show different places of one block of random numbers: weights must not stay in a cache. */
@@ -174,8 +178,8 @@ static float *device(backend *be, int64_t n)
 
 static void line(const char *what, spent t, double flop)
 {
-    printf("%-24s %9.1f ms %7.1f GFLOP/s   processor %9.1f ms %6.1f GFLOP/s\n", what, t.wall * 1e3, flop / t.wall * 1e-9,
-           t.cpu * 1e3, flop / t.cpu * 1e-9);
+    printf("%-24s %9.1f ms %7.1f GFLOP/s   processor %9.1f ms %6.1f GFLOP/s\n", what, t.wall * 1e3, flop / t.wall * 1e-9, t.cpu * 1e3,
+           flop / t.cpu * 1e-9);
     fflush(stdout);
 }
 
@@ -211,8 +215,10 @@ static void bench_vision(backend *be, const store *s, int repeats)
         keep_best(&best_v, t0, t1);
         keep_best(&best_r, t1, t2);
     }
-    line("tile 448x448, tower", best_v, layers_flop((double)n, (double)n, vision.n_layer, vision.n_embd, vision.n_ff) + 2.0 * (double)n * 588 * vision.n_embd);
-    line("tile 448x448, resampler", best_r, 2.0 * (double)n * (double)d * (1152 + 2.0 * (double)d) + 4.0 * 64 * (double)n * (double)d + 4.0 * 64 * (double)(d * d));
+    line("tile 448x448, tower", best_v,
+         layers_flop((double)n, (double)n, vision.n_layer, vision.n_embd, vision.n_ff) + 2.0 * (double)n * 588 * vision.n_embd);
+    line("tile 448x448, resampler", best_r,
+         2.0 * (double)n * (double)d * (1152 + 2.0 * (double)d) + 4.0 * 64 * (double)n * (double)d + 4.0 * 64 * (double)(d * d));
     scratch_free(&sc, be);
     siglip_free(v);
     resampler_free(r);
@@ -245,7 +251,9 @@ static void bench_audio(backend *be, const store *s, int repeats)
             keep_best(&best, t0, now());
         }
         snprintf(what, sizeof what, "sound, %d s", (int)seconds[k]);
-        line(what, best, layers_flop(n, n / 2.0 + 25, audio.n_layer, e, audio.n_ff) + 2.0 * n * (2 * 240 * e + 3 * e * e + e * N_OUT) + 0.4 * n * N_OUT * N_OUT);
+        line(what, best,
+             layers_flop(n, n / 2.0 + 25, audio.n_layer, e, audio.n_ff) + 2.0 * n * (2 * 240 * e + 3 * e * e + e * N_OUT) +
+                 0.4 * n * N_OUT * N_OUT);
     }
     scratch_free(&sc, be);
     whisper_free(w);

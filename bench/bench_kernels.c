@@ -126,7 +126,8 @@ static double flop_peak(limits *l)
 #if defined(__x86_64__)
 __attribute__((target("avx2")))
 #endif
-static float stream_sum(const float *p, size_t n)
+static float
+stream_sum(const float *p, size_t n)
 {
     float a[64] = { 0 }, s = 0;
     for (size_t i = 0; i + 64 <= n; i += 64)
@@ -245,7 +246,7 @@ static void bench_gemm(backend *be, limits *l)
 {
     static const int shape[][3] = {
         { 4304, 1152, 1024 }, { 1152, 4304, 1024 }, { 1152, 1152, 1024 }, { 4096, 4096, 1024 }, { 12288, 4096, 512 }, { 12288, 4096, 64 },
-        { 12288, 4096, 16 }, { 12288, 4096, 9 }, { 12288, 4096, 6 }, { 12288, 4096, 4 }, { 12288, 4096, 3 }, { 4096, 12288, 512 },
+        { 12288, 4096, 16 },  { 12288, 4096, 9 },   { 12288, 4096, 6 },   { 12288, 4096, 4 },   { 12288, 4096, 3 },   { 4096, 12288, 512 },
     };
     static const int32_t types[] = { MO_F32, MO_F16, MO_BF16 };
 
@@ -255,7 +256,8 @@ static void bench_gemm(backend *be, limits *l)
             const double peak = flop_peak(l), flop = 2.0 * shape[s][0] * shape[s][1] * shape[s][2];
             const double time = time_matmul(be, types[t], shape[s][0], shape[s][1], shape[s][2]);
             printf("  %6d x %-6d %-5s              %5d  %8.2f  %8.1f   %5.1f %% of %.1f\n", shape[s][0], shape[s][1],
-                   dtype_get(types[t])->name, shape[s][2], time * 1e3, flop / time * 1e-9, peak > 0 ? 100 * flop / time / peak : 0, peak * 1e-9);
+                   dtype_get(types[t])->name, shape[s][2], time * 1e3, flop / time * 1e-9, peak > 0 ? 100 * flop / time / peak : 0,
+                   peak * 1e-9);
         }
 }
 
@@ -267,7 +269,8 @@ static void bench_dense(backend *be, limits *l)
     for (size_t s = 0; s < sizeof shape / sizeof *shape; s++) {
         const int nq = shape[s][0], nk = shape[s][1], h = shape[s][2], hd = shape[s][3], w = h * hd;
         const int32_t q_row[2] = { 0, nq }, k_row[2] = { 0, nk };
-        float *q = floats(be, (int64_t)nq * w), *k = floats(be, (int64_t)nk * w), *v = floats(be, (int64_t)nk * w), *y = floats(be, (int64_t)nq * w);
+        float *q = floats(be, (int64_t)nq * w), *k = floats(be, (int64_t)nk * w), *v = floats(be, (int64_t)nk * w),
+              *y = floats(be, (int64_t)nq * w);
         const attn_dense_args a = { y, q, k, v, w, w, w, w, q_row, k_row, NULL, 1, h, hd, 1 / sqrtf((float)hd) };
         const double flop = 4.0 * nq * nk * w, peak = flop_peak(l);
         double best = 1e9;
@@ -308,7 +311,10 @@ static void bench_paged_case(backend *be, limits *l, int32_t type, int n_past, i
     }
     printf("  past %6d + %-4d %-4s              %9.3f  %8.1f  %8.2f   %5.1f %% of %s\n", n_past, n, dtype_get(type)->name, best * 1e3,
            flop / best * 1e-9, (double)bytes * n_page / best * 1e-9,
-           limit <= 0 ? 0 : n == 1 ? 100 * (double)bytes * n_page / best / limit : 100 * flop / best / limit, n == 1 ? "streaming" : "peak");
+           limit <= 0 ? 0
+           : n == 1   ? 100 * (double)bytes * n_page / best / limit
+                      : 100 * flop / best / limit,
+           n == 1 ? "streaming" : "peak");
     be->ops->dealloc(be, q), be->ops->dealloc(be, y), be->ops->dealloc(be, pages);
     free(page), free(vis);
 }
@@ -330,7 +336,10 @@ static void bench_rows(backend *be)
     float *x = floats(be, (int64_t)N * D), *y = floats(be, (int64_t)N * D), *g = floats(be, D);
     int32_t pos[N];
     float inv[64];
-    const struct { const char *name; int op; } ops[] = { { "rms_norm", 0 }, { "layer_norm", 1 }, { "swiglu", 2 }, { "add_rows", 3 }, { "norm_rope 32 x 128", 4 } };
+    const struct {
+        const char *name;
+        int op;
+    } ops[] = { { "rms_norm", 0 }, { "layer_norm", 1 }, { "swiglu", 2 }, { "add_rows", 3 }, { "norm_rope 32 x 128", 4 } };
 
     for (int i = 0; i < N; i++) pos[i] = i;
     for (int i = 0; i < 64; i++) inv[i] = powf(1e6f, -(float)i / 64);
@@ -371,7 +380,8 @@ int main(int argc, char **argv)
         else if (!strcmp(argv[i], "-f")) opts.fast = atoi(argv[i + 1]) != 0;
         else if (!strcmp(argv[i], "-o")) only = argv[i + 1];
         else {
-            fprintf(stderr, "usage: bench_kernels [-t threads] [-i isa,list] [-r repeats] [-c 0|1] [-f 0|1] [-o matvec|gemm|dense|paged|rows]\n");
+            fprintf(stderr,
+                    "usage: bench_kernels [-t threads] [-i isa,list] [-r repeats] [-c 0|1] [-f 0|1] [-o matvec|gemm|dense|paged|rows]\n");
             return 2;
         }
     }

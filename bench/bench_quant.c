@@ -16,7 +16,8 @@
 #include "core/cpu.h"
 #include "core/threads.h"
 
-static const int32_t types[] = { MO_Q4_0, MO_Q4_1, MO_Q5_0, MO_Q5_1, MO_Q8_0, MO_IQ4_NL, MO_Q2_K, MO_Q3_K, MO_Q4_K, MO_Q5_K, MO_Q6_K, MO_IQ4_XS };
+static const int32_t types[] = { MO_Q4_0, MO_Q4_1, MO_Q5_0, MO_Q5_1, MO_Q8_0, MO_IQ4_NL,
+                                 MO_Q2_K, MO_Q3_K, MO_Q4_K, MO_Q5_K, MO_Q6_K, MO_IQ4_XS };
 enum { ROWS = 12288, COLS = 4096, N_MAX = 512, ROUNDS = 200000, STREAM_BYTES = 192 << 20 };
 
 typedef struct limits {
@@ -140,15 +141,16 @@ int main(int argc, char **argv)
                 double time = now();
                 for (int c = 0; c < copies; c++) {
                     weight w;
-                    if (be->ops->weight(be, &w, types[t], ROWS, COLS, mem + (size_t)c * bytes, &err) != MO_OK) return fprintf(stderr, "%s\n", err.message), 1;
+                    if (be->ops->weight(be, &w, types[t], ROWS, COLS, mem + (size_t)c * bytes, &err) != MO_OK)
+                        return fprintf(stderr, "%s\n", err.message), 1;
                     be->ops->matmul(be, y, ROWS, &w, x, COLS, n, NULL);
                 }
                 time = (now() - time) / copies;
                 if (time < best) best = time;
             }
             rate = (n <= 8 ? (double)bytes : 2.0 * ROWS * COLS * n) / best;
-            printf("%-8s %4d %10.3f %10.2f %s %5.1f %% of %.1f\n", dtype_get(types[t])->name, n, best * 1e3, rate * 1e-9, n <= 8 ? "GB/s " : "GOP/s",
-                   limit > 0 ? 100 * rate / limit : 0, limit * 1e-9);
+            printf("%-8s %4d %10.3f %10.2f %s %5.1f %% of %.1f\n", dtype_get(types[t])->name, n, best * 1e3, rate * 1e-9,
+                   n <= 8 ? "GB/s " : "GOP/s", limit > 0 ? 100 * rate / limit : 0, limit * 1e-9);
             fflush(stdout);
         }
     }

@@ -75,14 +75,14 @@ typedef struct mo_session mo_session;
 typedef enum mo_switch { MO_AUTO = -1, MO_OFF = 0, MO_ON = 1 } mo_switch;
 
 typedef struct mo_model_opts {
-    int32_t n_thread;     /* 0: every core this process may use */
-    const char *isa;      /* which instruction sets may be used, "generic,avx2"; NULL: all that are there */
-    int32_t fast;         /* non-zero: multiply in reduced precision where that is faster: bf16 pairs on AVX-512 BF16, 16-bit fixed
+    int32_t n_thread; /* 0: every core this process may use */
+    const char *isa;  /* which instruction sets may be used, "generic,avx2"; NULL: all that are there */
+    int32_t fast;     /* non-zero: multiply in reduced precision where that is faster: bf16 pairs on AVX-512 BF16, 16-bit fixed
                              point on AVX2. No longer float32-exact; every equality of results still holds */
-    mo_switch vision;     /* MO_AUTO: load what the checkpoint has; MO_OFF: leave out; MO_ON: fail without */
-    mo_switch audio;      /* the same */
+    mo_switch vision; /* MO_AUTO: load what the checkpoint has; MO_OFF: leave out; MO_ON: fail without */
+    mo_switch audio;  /* the same */
     const char *vision_path, *audio_path; /* GGUF files of the encoders; NULL: looked for beside the language model's */
-    int32_t n_ubatch;     /* rows of one compute pass, 1 … 4096; more is faster and needs more scratch */
+    int32_t n_ubatch;                     /* rows of one compute pass, 1 … 4096; more is faster and needs more scratch */
     /* Messages and progress, called from the thread that called us; NULL: silence. fraction is in [0, 1]. */
     void (*log)(void *user, const char *message);
     void (*progress)(void *user, const char *what, double fraction);
@@ -93,17 +93,17 @@ MO_API mo_model_opts mo_model_opts_default(void);
 
 /* Bytes a model and one session need, computed before anything of it is allocated. */
 typedef struct mo_plan {
-    uint64_t weights_mapped;   /* used in place in the mapped files */
-    uint64_t weights_lookup;   /* mapped tables of which only the rows in use become resident; not in the sums */
-    uint64_t weights_copied;   /* small vectors and tables as float32 */
-    uint64_t weights_repacked; /* what the backend keeps beside the file's bytes */
+    uint64_t weights_mapped;     /* used in place in the mapped files */
+    uint64_t weights_lookup;     /* mapped tables of which only the rows in use become resident; not in the sums */
+    uint64_t weights_copied;     /* small vectors and tables as float32 */
+    uint64_t weights_repacked;   /* what the backend keeps beside the file's bytes */
     uint64_t llm, vision, audio; /* the three sums above, by module */
-    uint64_t scratch;          /* working memory of a step, shared by the sessions of a model */
-    uint64_t kv_cache;         /* one session */
-    uint64_t tokenizer;        /* vocabulary and merges, about */
-    uint64_t session;          /* logits, embeddings being fed, sampling, one session */
+    uint64_t scratch;            /* working memory of a step, shared by the sessions of a model */
+    uint64_t kv_cache;           /* one session */
+    uint64_t tokenizer;          /* vocabulary and merges, about */
+    uint64_t session;            /* logits, embeddings being fed, sampling, one session */
     uint64_t total;
-    uint64_t available;        /* what this machine can give now, 0 if unknown */
+    uint64_t available; /* what this machine can give now, 0 if unknown */
 } mo_plan;
 
 /* Open a checkpoint: a Hugging Face directory (config.json, safetensors, tokenizer files), a GGUF file of a language model
@@ -121,7 +121,7 @@ MO_API mo_status mo_model_open(mo_model **out, const char *path, const mo_model_
 /* Close it; its sessions must be gone. Accepts NULL. */
 MO_API void mo_model_close(mo_model *m);
 
-MO_API const char *mo_model_name(const mo_model *m);   /* "MiniCPM-o 4.5"; lives as long as the model */
+MO_API const char *mo_model_name(const mo_model *m); /* "MiniCPM-o 4.5"; lives as long as the model */
 MO_API int mo_model_has_vision(const mo_model *m);
 MO_API int mo_model_has_audio(const mo_model *m);
 MO_API const char *mo_model_device(const mo_model *m); /* "CPU: avx2, 2 threads" */
@@ -131,7 +131,7 @@ MO_API const char *mo_model_device(const mo_model *m); /* "CPU: avx2, 2 threads"
 typedef enum mo_kv_type { MO_KV_F16 = 0, MO_KV_F32 = 1 } mo_kv_type;
 
 typedef struct mo_session_opts {
-    int32_t n_ctx;        /* positions the conversation may hold; 0: 8192 or the model's limit, whichever is less */
+    int32_t n_ctx; /* positions the conversation may hold; 0: 8192 or the model's limit, whichever is less */
     mo_kv_type kv_type;
 
     /* Sampling, in the order the reference applies it: penalty, temperature, top-k, top-p, min-p. */
@@ -142,14 +142,14 @@ typedef struct mo_session_opts {
     float min_p;              /* [0, 1); 0: off */
     float repetition_penalty; /* > 0, on the answer's own tokens; 1: off */
     uint64_t seed;
-    int32_t max_tokens;       /* of one answer */
+    int32_t max_tokens; /* of one answer */
     int32_t min_tokens;
 
-    int32_t thinking;         /* non-zero: let the model think aloud (<think>…</think>) first */
-    int32_t omni;             /* non-zero: items of a message follow each other without line breaks (picture and sound by the second) */
-    int32_t speech_mark;      /* non-zero: end the prompt with the mark that announces speech; sound in the conversation does it anyway */
-    int32_t max_slices;       /* tiles a large picture is cut into; 0: the model's own (9) */
-    mo_switch image_ids;      /* number the pictures in the prompt; MO_AUTO: as the checkpoint says */
+    int32_t thinking;    /* non-zero: let the model think aloud (<think>…</think>) first */
+    int32_t omni;        /* non-zero: items of a message follow each other without line breaks (picture and sound by the second) */
+    int32_t speech_mark; /* non-zero: end the prompt with the mark that announces speech; sound in the conversation does it anyway */
+    int32_t max_slices;  /* tiles a large picture is cut into; 0: the model's own (9) */
+    mo_switch image_ids; /* number the pictures in the prompt; MO_AUTO: as the checkpoint says */
 } mo_session_opts;
 
 MO_API mo_session_opts mo_session_opts_default(void);
@@ -203,10 +203,10 @@ MO_API mo_status mo_session_step(mo_session *s, mo_error *err);
 typedef enum mo_event_type { MO_EVENT_TEXT, MO_EVENT_PROGRESS, MO_EVENT_END } mo_event_type;
 
 typedef enum mo_end_reason {
-    MO_END_STOP,        /* the model ended its answer */
-    MO_END_STOP_TEXT,   /* a text of mo_session_add_stop() */
+    MO_END_STOP,      /* the model ended its answer */
+    MO_END_STOP_TEXT, /* a text of mo_session_add_stop() */
     MO_END_MAX_TOKENS,
-    MO_END_CONTEXT,     /* n_ctx is full */
+    MO_END_CONTEXT, /* n_ctx is full */
     MO_END_INTERRUPTED
 } mo_end_reason;
 
@@ -214,8 +214,8 @@ typedef struct mo_event {
     mo_event_type type;
     const char *text; /* TEXT: whole UTF-8 characters, NUL-terminated; valid until the next pull.  PROGRESS: what is being done */
     size_t n_text;
-    int64_t done, total; /* PROGRESS */
-    mo_end_reason reason; /* END, with the figures of the answer: */
+    int64_t done, total;                     /* PROGRESS */
+    mo_end_reason reason;                    /* END, with the figures of the answer: */
     int32_t n_prompt, n_reused, n_generated; /* positions of the prompt, those that were already cached, tokens made */
     double encode_ms, prefill_ms, decode_ms;
 } mo_event;

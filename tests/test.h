@@ -17,25 +17,72 @@ static int test_n_passed, test_n_failed, test_n_skipped, test_this_failed;
 
 #define TEST(name) static void test_##name(void)
 
-#define RUN(name) \
-    do { \
-        test_this_failed = 0; \
-        test_##name(); \
-        if (test_this_failed) { test_n_failed++; printf("FAIL  %s\n", #name); } \
-        else test_n_passed++; \
-        fflush(stdout); \
+#define RUN(name)                                                                                                                          \
+    do {                                                                                                                                   \
+        test_this_failed = 0;                                                                                                              \
+        test_##name();                                                                                                                     \
+        if (test_this_failed) {                                                                                                            \
+            test_n_failed++;                                                                                                               \
+            printf("FAIL  %s\n", #name);                                                                                                   \
+        } else test_n_passed++;                                                                                                            \
+        fflush(stdout);                                                                                                                    \
     } while (0)
 
-#define SKIP(why) do { printf("skipped: %s\n", why); test_n_skipped++; return; } while (0)
+#define SKIP(why)                                                                                                                          \
+    do {                                                                                                                                   \
+        printf("skipped: %s\n", why);                                                                                                      \
+        test_n_skipped++;                                                                                                                  \
+        return;                                                                                                                            \
+    } while (0)
 
-#define TEST_FAIL(...) do { test_this_failed = 1; printf("%s:%d: ", __FILE__, __LINE__); printf(__VA_ARGS__); printf("\n"); } while (0)
+#define TEST_FAIL(...)                                                                                                                     \
+    do {                                                                                                                                   \
+        test_this_failed = 1;                                                                                                              \
+        printf("%s:%d: ", __FILE__, __LINE__);                                                                                             \
+        printf(__VA_ARGS__);                                                                                                               \
+        printf("\n");                                                                                                                      \
+    } while (0)
 
-#define CHECK(cond) do { if (!(cond)) { TEST_FAIL("not true: %s", #cond); return; } } while (0)
-#define CHECK_INT(got, want) do { long long g_ = (long long)(got), w_ = (long long)(want); if (g_ != w_) { TEST_FAIL("%s is %lld, want %lld", #got, g_, w_); return; } } while (0)
-#define CHECK_STR(got, want) do { const char *g_ = (got), *w_ = (want); if (!g_ || strcmp(g_, w_)) { TEST_FAIL("%s is \"%s\", want \"%s\"", #got, g_ ? g_ : "(null)", w_); return; } } while (0)
-#define CHECK_NEAR(got, want, tol) do { double g_ = (got), w_ = (want); if (!(fabs(g_ - w_) <= (tol))) { TEST_FAIL("%s is %.9g, want %.9g", #got, g_, w_); return; } } while (0)
+#define CHECK(cond)                                                                                                                        \
+    do {                                                                                                                                   \
+        if (!(cond)) {                                                                                                                     \
+            TEST_FAIL("not true: %s", #cond);                                                                                              \
+            return;                                                                                                                        \
+        }                                                                                                                                  \
+    } while (0)
+#define CHECK_INT(got, want)                                                                                                               \
+    do {                                                                                                                                   \
+        long long g_ = (long long)(got), w_ = (long long)(want);                                                                           \
+        if (g_ != w_) {                                                                                                                    \
+            TEST_FAIL("%s is %lld, want %lld", #got, g_, w_);                                                                              \
+            return;                                                                                                                        \
+        }                                                                                                                                  \
+    } while (0)
+#define CHECK_STR(got, want)                                                                                                               \
+    do {                                                                                                                                   \
+        const char *g_ = (got), *w_ = (want);                                                                                              \
+        if (!g_ || strcmp(g_, w_)) {                                                                                                       \
+            TEST_FAIL("%s is \"%s\", want \"%s\"", #got, g_ ? g_ : "(null)", w_);                                                          \
+            return;                                                                                                                        \
+        }                                                                                                                                  \
+    } while (0)
+#define CHECK_NEAR(got, want, tol)                                                                                                         \
+    do {                                                                                                                                   \
+        double g_ = (got), w_ = (want);                                                                                                    \
+        if (!(fabs(g_ - w_) <= (tol))) {                                                                                                   \
+            TEST_FAIL("%s is %.9g, want %.9g", #got, g_, w_);                                                                              \
+            return;                                                                                                                        \
+        }                                                                                                                                  \
+    } while (0)
 /* st: an expression of mo_status with `err` (mo_error) in scope */
-#define CHECK_OK(st) do { mo_status s_ = (st); if (s_ != MO_OK) { TEST_FAIL("%s: %d %s", #st, (int)s_, err.message); return; } } while (0)
+#define CHECK_OK(st)                                                                                                                       \
+    do {                                                                                                                                   \
+        mo_status s_ = (st);                                                                                                               \
+        if (s_ != MO_OK) {                                                                                                                 \
+            TEST_FAIL("%s: %d %s", #st, (int)s_, err.message);                                                                             \
+            return;                                                                                                                        \
+        }                                                                                                                                  \
+    } while (0)
 
 static inline int test_end(void)
 {

@@ -18,7 +18,7 @@ print(" *")
 print(" * %d ids, %d to %d. SHA-256 of the decimal ids joined with ',':" % (len(ids), ids[0], ids[-1]))
 print(" * %s" % sha)
 print(" */")
-print('#include "session/bad_tokens.h"\n')
+print('/* clang-format off */\n#include "session/bad_tokens.h"\n')
 print("const uint16_t bad_token_step[BAD_TOKEN_N] = {")
 line = "   "
 for s in steps:

@@ -64,7 +64,7 @@ def main():
     y = young()
 
     print("/* Character classes of Unicode 16.0 in two stages (unicode.h). Written by tools/unicode_tables.py; do not edit. */")
-    print('#include "tokenizer/unicode.h"\n')
+    print('/* clang-format off */\n#include "tokenizer/unicode.h"\n')
     print("/* Which block of 128 characters stands at cp >> 7. */")
     print(f"const uint8_t unicode_stage1[{len(index)}] = {{")
     numbers(index, 32, "%d")

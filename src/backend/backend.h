@@ -79,8 +79,8 @@ typedef struct attn_paged_args {
 /* Attention over plain rows (encoders, cross attention). Several independent items (image tiles, audio pieces) in one
  * call: item i has query rows [q_row[i], q_row[i+1]) and key rows [k_row[i], k_row[i+1]). */
 typedef struct attn_dense_args {
-    float *y;                /* [n_q, n_head * head_dim] */
-    const float *q, *k, *v;  /* [n_q | n_k, n_head * head_dim] */
+    float *y;               /* [n_q, n_head * head_dim] */
+    const float *q, *k, *v; /* [n_q | n_k, n_head * head_dim] */
     int64_t ldy, ldq, ldk, ldv;
     const int32_t *q_row, *k_row; /* [n_item + 1] */
     const int32_t *n_visible;     /* [n_q] keys of its item that a row sees, counted from the item's first; NULL: all */
@@ -116,22 +116,25 @@ typedef struct backend_ops {
 
     /* Per row of d elements; y may be x. rms: y = x / sqrt(mean(x^2) + eps) * g.  layer: (x - mean)/sqrt(var + eps) * g + b. */
     void (*rms_norm)(backend *be, float *y, int64_t ldy, const float *x, int64_t ldx, const float *g, int64_t n, int64_t d, float eps);
-    void (*layer_norm)(backend *be, float *y, int64_t ldy, const float *x, int64_t ldx, const float *g, const float *b, int64_t n, int64_t d, float eps);
+    void (*layer_norm)(backend *be, float *y, int64_t ldy, const float *x, int64_t ldx, const float *g, const float *b, int64_t n,
+                       int64_t d, float eps);
 
     /* In place on n_head heads of head_dim per row: optional RMSNorm per head (g NULL: none), then rotation by
      * pos[row] * inv_freq[i], angle computed in double and rounded once. inv_freq [head_dim/2]. */
-    void (*norm_rope)(backend *be, float *x, int64_t ldx, const float *g, float eps, const int32_t *pos, const float *inv_freq,
-                      int64_t n, int n_head, int head_dim, rope_style style);
+    void (*norm_rope)(backend *be, float *x, int64_t ldx, const float *g, float eps, const int32_t *pos, const float *inv_freq, int64_t n,
+                      int n_head, int head_dim, rope_style style);
 
     /* y[n, d] = silu(gate) * up; y may be gate or up */
     void (*swiglu)(backend *be, float *y, int64_t ldy, const float *gate, int64_t ldg, const float *up, int64_t ldu, int64_t n, int64_t d);
     /* y = a + b, rows of b chosen by b_row (NULL: row i); y may be a. For position tables. */
-    void (*add_rows)(backend *be, float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, const int32_t *b_row, int64_t n, int64_t d);
+    void (*add_rows)(backend *be, float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, const int32_t *b_row,
+                     int64_t n, int64_t d);
     /* y[n / group, d] = mean over groups of `group` consecutive rows; a rest is dropped */
     void (*mean_rows)(backend *be, float *y, int64_t ldy, const float *x, int64_t ldx, int64_t n, int64_t d, int group);
     /* y[n_out, c * k]: row t holds x[s*t + j - pad][ch] at column ch*k + j (zero outside [0, n)): a 1-D convolution over rows
      * becomes matmul with the checkpoint's own [out, c, k] weight. */
-    void (*im2col_1d)(backend *be, float *y, int64_t ldy, const float *x, int64_t ldx, int64_t n, int64_t c, int k, int stride, int pad, int64_t n_out);
+    void (*im2col_1d)(backend *be, float *y, int64_t ldy, const float *x, int64_t ldx, int64_t n, int64_t c, int k, int stride, int pad,
+                      int64_t n_out);
 
     void (*attn_dense)(backend *be, const attn_dense_args *a);
     void (*attn_paged)(backend *be, const attn_paged_args *a);

@@ -133,7 +133,9 @@ typedef struct info {
 
 static mo_status gather(info *f, const char *path, const options *o, mo_error *err)
 {
-    cpu_backend_opts cpu = { .n_thread = o->m.model.n_thread, .isa_mask = (unsigned)cpu_isa_parse(o->m.model.isa), .fast = o->m.model.fast != 0 };
+    cpu_backend_opts cpu = { .n_thread = o->m.model.n_thread,
+                             .isa_mask = (unsigned)cpu_isa_parse(o->m.model.isa),
+                             .fast = o->m.model.fast != 0 };
     const checkpoint_opts files = { .vision_path = o->m.model.vision_path, .audio_path = o->m.model.audio_path };
     tokenizer *t = NULL;
     backend *be = NULL;
@@ -313,9 +315,10 @@ static json_t *plan_json(const info *f)
     if (f->plan_st != MO_OK) return json_null();
     return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:i}", "weights_mapped", BYTES(p->weights_mapped),
                      "weights_lookup", BYTES(p->weights_lookup), "weights_copied", BYTES(p->weights_copied), "weights_repacked",
-                     BYTES(p->weights_repacked), "llm", BYTES(p->llm), "vision", BYTES(p->vision), "audio", BYTES(p->audio), "scratch", BYTES(p->scratch), "kv_cache", BYTES(p->kv_cache),
-                     "tokenizer", BYTES(p->tokenizer), "session", BYTES(p->session), "total", BYTES(p->total), "available",
-                     BYTES(p->available), "fits", p->available ? json_boolean(p->total <= p->available) : json_null(), "n_ctx", f->n_ctx);
+                     BYTES(p->weights_repacked), "llm", BYTES(p->llm), "vision", BYTES(p->vision), "audio", BYTES(p->audio), "scratch",
+                     BYTES(p->scratch), "kv_cache", BYTES(p->kv_cache), "tokenizer", BYTES(p->tokenizer), "session", BYTES(p->session),
+                     "total", BYTES(p->total), "available", BYTES(p->available), "fits",
+                     p->available ? json_boolean(p->total <= p->available) : json_null(), "n_ctx", f->n_ctx);
 }
 
 static json_t *tensors_json(const tensors *ts)

@@ -67,8 +67,11 @@ static bool parse_u64(const char *s, uint64_t lo, uint64_t hi, uint64_t *out)
 /* "5GB", "512MiB", "1000000" */
 static bool parse_size(const char *s, uint64_t *out)
 {
-    static const struct { const char *unit; uint64_t n; } units[] = { { "", 1 }, { "KB", 1000 }, { "MB", 1000000 }, { "GB", 1000000000 },
-                                                                      { "KiB", 1 << 10 }, { "MiB", 1 << 20 }, { "GiB", 1 << 30 } };
+    static const struct {
+        const char *unit;
+        uint64_t n;
+    } units[] = { { "", 1 },          { "KB", 1000 },     { "MB", 1000000 }, { "GB", 1000000000 },
+                  { "KiB", 1 << 10 }, { "MiB", 1 << 20 }, { "GiB", 1 << 30 } };
     char *end;
     unsigned long long v;
 
@@ -90,9 +93,15 @@ static bool parse_type(const char *s, int32_t *out)
 static int parse_options(options *o, int argc, char **argv)
 {
     static const struct option longs[] = {
-        { "config", required_argument, NULL, 'c' },  { "seed", required_argument, NULL, 's' },   { "tokenizer", required_argument, NULL, 't' },
-        { "type", required_argument, NULL, 'T' },    { "shards", required_argument, NULL, 'n' }, { "max-shard-size", required_argument, NULL, 'm' },
-        { "threads", required_argument, NULL, 'j' }, { "output", required_argument, NULL, 'o' }, { "help", no_argument, NULL, 'h' },
+        { "config", required_argument, NULL, 'c' },
+        { "seed", required_argument, NULL, 's' },
+        { "tokenizer", required_argument, NULL, 't' },
+        { "type", required_argument, NULL, 'T' },
+        { "shards", required_argument, NULL, 'n' },
+        { "max-shard-size", required_argument, NULL, 'm' },
+        { "threads", required_argument, NULL, 'j' },
+        { "output", required_argument, NULL, 'o' },
+        { "help", no_argument, NULL, 'h' },
         { NULL, 0, NULL, 0 },
     };
     uint64_t v;
@@ -170,16 +179,20 @@ static mo_status write_processor(const char *dir, const model_config *c, mo_erro
     buf b = { 0 };
     mo_status st;
 
-    buf_printf(&b, "{\n  \"image_processor_type\": \"MiniCPMVImageProcessor\",\n  \"max_slice_nums\": %d,\n  \"scale_resolution\": %d,\n  \"patch_size\": %d,\n",
+    buf_printf(&b,
+               "{\n  \"image_processor_type\": \"MiniCPMVImageProcessor\",\n  \"max_slice_nums\": %d,\n  \"scale_resolution\": %d,\n  "
+               "\"patch_size\": %d,\n",
                (int)c->slice.max_slice_nums, (int)c->slice.scale_resolution, (int)c->slice.patch_size);
-    buf_printf(&b, "  \"use_image_id\": %s,\n  \"image_feature_size\": %d,\n  \"im_start\": \"<image>\",\n  \"im_end\": \"</image>\",\n", c->slice.use_image_id ? "true" : "false",
-               (int)c->resampler.n_query);
-    buf_puts(&b, "  \"slice_start\": \"<slice>\",\n  \"slice_end\": \"</slice>\",\n  \"unk\": \"<unk>\",\n  \"im_id_start\": \"<image_id>\",\n  \"im_id_end\": \"</image_id>\",\n");
+    buf_printf(&b, "  \"use_image_id\": %s,\n  \"image_feature_size\": %d,\n  \"im_start\": \"<image>\",\n  \"im_end\": \"</image>\",\n",
+               c->slice.use_image_id ? "true" : "false", (int)c->resampler.n_query);
+    buf_puts(&b, "  \"slice_start\": \"<slice>\",\n  \"slice_end\": \"</slice>\",\n  \"unk\": \"<unk>\",\n  \"im_id_start\": "
+                 "\"<image_id>\",\n  \"im_id_end\": \"</image_id>\",\n");
     buf_printf(&b, "  \"slice_mode\": %s,\n", c->slice.slice_mode ? "true" : "false");
     if (c->has_audio) buf_printf(&b, "  \"audio_pool_step\": %d,\n", (int)c->audio.pool_step);
     if (*c->version) buf_printf(&b, "  \"version\": %s,\n", c->version);
     buf_puts(&b, "  \"norm_mean\": [0.5, 0.5, 0.5],\n  \"norm_std\": [0.5, 0.5, 0.5]\n}\n");
-    st = b.failed ? mo_fail(err, MO_E_NOMEM, "no memory for preprocessor_config.json") : synth_write_file(dir, "preprocessor_config.json", b.data, b.len, err);
+    st = b.failed ? mo_fail(err, MO_E_NOMEM, "no memory for preprocessor_config.json")
+                  : synth_write_file(dir, "preprocessor_config.json", b.data, b.len, err);
     buf_free(&b);
     return st;
 }
@@ -202,8 +215,10 @@ static mo_status copy_file(const char *from, const char *to, const char *name, b
 static mo_status copy_tokenizer(const char *from, const char *to, bool *has_processor, mo_error *err)
 {
     static const char *const vocabulary[] = { "vocab.json", "tokenizer.json", "tokenizer.model" };
-    static const char *const beside[] = { "merges.txt", "tokenizer_config.json", "added_tokens.json", "special_tokens_map.json", "generation_config.json",
-                                          "chat_template.jinja", "chat_template.json" };
+    static const char *const beside[] = {
+        "merges.txt",          "tokenizer_config.json", "added_tokens.json", "special_tokens_map.json", "generation_config.json",
+        "chat_template.jinja", "chat_template.json"
+    };
     bool found, any = false;
     mo_status st = MO_OK;
 
@@ -286,7 +301,8 @@ static mo_status check_space(const char *dir, uint64_t need, mo_error *err)
     if (statvfs(dir, &s)) return MO_OK; /* then writing will tell */
     have = (uint64_t)s.f_bavail * s.f_frsize;
     if (have >= need + (64 << 20)) return MO_OK;
-    return mo_fail(err, MO_E_IO, "the disk of '%.250s' has %.1f GB left, this checkpoint needs %.1f GB", dir, (double)have * 1e-9, (double)need * 1e-9);
+    return mo_fail(err, MO_E_IO, "the disk of '%.250s' has %.1f GB left, this checkpoint needs %.1f GB", dir, (double)have * 1e-9,
+                   (double)need * 1e-9);
 }
 
 /* ---- the command ---- */
@@ -330,8 +346,9 @@ static mo_status write_weights(const char *dir, const model_config *c, const jso
 /* What the configuration has and this command does not write. */
 static void tell_what_is_missing(const model_config *c)
 {
-    if (c->has_tts) fprintf(stderr, "minicpmo: assets/token2wav was not written: this build makes no speech decoder files%s\n",
-                            c->member == MEMBER_O26 ? ", nor the tts tensors of MiniCPM-o 2.6" : "");
+    if (c->has_tts)
+        fprintf(stderr, "minicpmo: assets/token2wav was not written: this build makes no speech decoder files%s\n",
+                c->member == MEMBER_O26 ? ", nor the tts tensors of MiniCPM-o 2.6" : "");
 }
 
 static mo_status write_all(const char *dir, json_t *root, const model_config *c, const options *o, mo_error *err)

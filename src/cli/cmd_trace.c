@@ -25,12 +25,11 @@ typedef struct trace_args {
     const char *model, *cases, *name, *out;
 } trace_args;
 
-static const char usage[] =
-    "usage: minicpmo trace MODEL CASES.json [--case NAME] -o OUT\n"
-    "\n"
-    "Runs golden cases (all, or the one named) against a checkpoint directory and writes\n"
-    "OUT/CASE.OUTPUT.npy for every array and OUT/CASE.json for the other outputs.\n"
-    "Media files named \"media:F\" are looked for in ../../media, seen from the folder of CASES.json.\n";
+static const char usage[] = "usage: minicpmo trace MODEL CASES.json [--case NAME] -o OUT\n"
+                            "\n"
+                            "Runs golden cases (all, or the one named) against a checkpoint directory and writes\n"
+                            "OUT/CASE.OUTPUT.npy for every array and OUT/CASE.json for the other outputs.\n"
+                            "Media files named \"media:F\" are looked for in ../../media, seen from the folder of CASES.json.\n";
 
 /* The picture stages; of `slices` the text and ids come from the tokenizer. */
 static mo_status run_image(const char *stage, const trace_ctx *ctx, const json_t *input, trace_out *out, bool *known, mo_error *err)
@@ -42,8 +41,8 @@ static mo_status run_image(const char *stage, const trace_ctx *ctx, const json_t
     if (!*known) return MO_OK;
     if ((st = trace_image_stage(stage, ctx, input, out, err)) != MO_OK || strcmp(stage, "slices")) return st;
     grid = json_object_get(out->values, "grid");
-    return trace_slices_text(ctx, input, (int32_t)json_integer_value(json_array_get(grid, 0)), (int32_t)json_integer_value(json_array_get(grid, 1)), out,
-                             err);
+    return trace_slices_text(ctx, input, (int32_t)json_integer_value(json_array_get(grid, 0)),
+                             (int32_t)json_integer_value(json_array_get(grid, 1)), out, err);
 }
 
 static mo_status run_text(const char *stage, const trace_ctx *ctx, const json_t *input, trace_out *out, bool *known, mo_error *err)
@@ -53,8 +52,8 @@ static mo_status run_text(const char *stage, const trace_ctx *ctx, const json_t 
 
 typedef mo_status (*stage_fn)(const char *stage, const trace_ctx *ctx, const json_t *input, trace_out *out, bool *known, mo_error *err);
 
-static const stage_fn stages[] = { run_text, run_image, trace_audio_stage, trace_encoder_stage, trace_sample_stage, trace_llm_stage, trace_chat_stage,
-                                   trace_quants_stage };
+static const stage_fn stages[] = { run_text,           run_image,       trace_audio_stage, trace_encoder_stage,
+                                   trace_sample_stage, trace_llm_stage, trace_chat_stage,  trace_quants_stage };
 
 static mo_status write_values(const trace_out *out, mo_error *err)
 {
@@ -62,8 +61,7 @@ static mo_status write_values(const trace_out *out, mo_error *err)
     buf path = { 0 };
 
     buf_printf(&path, "%s/%s.json", out->dir, out->name);
-    if (path.failed)
-        st = mo_fail(err, MO_E_NOMEM, "no memory for a path");
+    if (path.failed) st = mo_fail(err, MO_E_NOMEM, "no memory for a path");
     else if (json_dump_file(out->values, path.data, JSON_COMPACT))
         st = mo_fail(err, MO_E_IO, "cannot write '%s': %s", path.data, strerror(errno));
     buf_free(&path);
@@ -108,12 +106,10 @@ static mo_status run_cases(const trace_args *a, mo_error *err)
     bool found = false;
     size_t i;
 
-    if (!media)
-        st = mo_fail(err, MO_E_NOMEM, "no memory for a path");
+    if (!media) st = mo_fail(err, MO_E_NOMEM, "no memory for a path");
     else if (!(cases = json_load_file(a->cases, JSON_ALLOW_NUL, &je)))
         st = mo_fail(err, MO_E_FORMAT, "%s: line %d: %s", a->cases, je.line, je.text);
-    else if (mkdir(a->out, 0777) && errno != EEXIST)
-        st = mo_fail(err, MO_E_IO, "cannot make folder '%s': %s", a->out, strerror(errno));
+    else if (mkdir(a->out, 0777) && errno != EEXIST) st = mo_fail(err, MO_E_IO, "cannot make folder '%s': %s", a->out, strerror(errno));
     json_array_foreach(cases, i, c) {
         const char *name = json_string_value(json_object_get(c, "case"));
         if (st != MO_OK) break;

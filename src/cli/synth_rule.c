@@ -15,7 +15,8 @@ static bool ends_in(const char *s, const char *end)
 
 static bool is_embedding(const char *name)
 {
-    static const char *const part[] = { "embed_tokens", "emb_text", "emb_code", "input_embedding", "position_embedding", "embed_positions", ".query" };
+    static const char *const part[] = { "embed_tokens",       "emb_text",        "emb_code", "input_embedding",
+                                        "position_embedding", "embed_positions", ".query" };
 
     for (size_t i = 0; i < sizeof part / sizeof *part; i++)
         if (strstr(name, part[i])) return true;

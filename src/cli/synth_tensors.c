@@ -35,14 +35,14 @@ static void mat(synth_list *l, int64_t n_row, int64_t n_col, const char *fmt, ..
 static void conv1d(synth_list *l, int64_t n_out, int64_t n_in, int64_t k, const char *fmt, ...) MO_PRINTF(5, 6);
 static void conv2d(synth_list *l, int64_t n_out, int64_t n_in, int64_t k, const char *fmt, ...) MO_PRINTF(5, 6);
 
-#define PUT(...) \
-    do { \
-        char name[sizeof l->list->name] = ""; \
-        va_list ap; \
-        va_start(ap, fmt); \
-        vsnprintf(name, sizeof name, fmt, ap); \
-        va_end(ap); \
-        put4(l, __VA_ARGS__, name); \
+#define PUT(...)                                                                                                                           \
+    do {                                                                                                                                   \
+        char name[sizeof l->list->name] = "";                                                                                              \
+        va_list ap;                                                                                                                        \
+        va_start(ap, fmt);                                                                                                                 \
+        vsnprintf(name, sizeof name, fmt, ap);                                                                                             \
+        va_end(ap);                                                                                                                        \
+        put4(l, __VA_ARGS__, name);                                                                                                        \
     } while (0)
 
 static void vec(synth_list *l, int64_t n, const char *fmt, ...) { PUT(1, n, 0, 0, 0); }
@@ -92,7 +92,10 @@ static void decoder_block(synth_list *l, const block_shape *s, const char *p)
 
 static void list_llm(synth_list *l, const llm_config *c)
 {
-    block_shape s = { c->n_embd, (int64_t)c->n_head * c->head_dim, (int64_t)c->n_kv_head * c->head_dim, c->n_ff, c->head_dim, c->has_qkv_bias, c->has_qk_norm };
+    block_shape s = {
+        c->n_embd,     (int64_t)c->n_head * c->head_dim, (int64_t)c->n_kv_head * c->head_dim, c->n_ff, c->head_dim, c->has_qkv_bias,
+        c->has_qk_norm
+    };
     char p[48];
 
     mat(l, c->n_vocab, c->n_embd, "%smodel.embed_tokens.weight", c->prefix);
@@ -197,7 +200,8 @@ mo_status synth_list_make(synth_list *out, const model_config *c, mo_error *err)
     list_llm(out, &c->llm);
     if (c->has_vision) {
         if (c->member == MEMBER_V20 || c->member == MEMBER_V10)
-            return mo_fail(err, MO_E_UNSUPPORTED, "the vision tower of %s cannot be written; set init_vision to false", model_member_name(c->member));
+            return mo_fail(err, MO_E_UNSUPPORTED, "the vision tower of %s cannot be written; set init_vision to false",
+                           model_member_name(c->member));
         list_vision(out, &c->vision);
         list_resampler(out, &c->resampler);
     }

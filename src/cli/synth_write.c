@@ -58,7 +58,7 @@ typedef struct job {
     size_t n_block;
     char **buffer; /* [n_thread] BLOCK_BYTES */
     atomic_size_t next;
-    atomic_int failed; /* errno of the first write that failed */
+    atomic_int failed;     /* errno of the first write that failed */
     _Atomic uint64_t done; /* bytes, of all shards so far */
     progress *bar;
     const volatile sig_atomic_t *stop;
@@ -99,8 +99,10 @@ static void fill_block(char *out, const job *j, const block *b)
         synth_fill(v, r->key, r->base, r->amp, b->start + at, n);
         if (r->n_boost) apply_boost(v, r, b->start + at, n);
         if (j->type == MO_BF16) memcpy(dst, v, n * 2);
-        else if (j->type == MO_F16) for (size_t i = 0; i < n; i++) ((uint16_t *)(void *)dst)[i] = f32_to_f16(bf16_to_f32(v[i]));
-        else for (size_t i = 0; i < n; i++) ((float *)(void *)dst)[i] = bf16_to_f32(v[i]);
+        else if (j->type == MO_F16)
+            for (size_t i = 0; i < n; i++) ((uint16_t *)(void *)dst)[i] = f32_to_f16(bf16_to_f32(v[i]));
+        else
+            for (size_t i = 0; i < n; i++) ((float *)(void *)dst)[i] = bf16_to_f32(v[i]);
     }
 }
 
@@ -167,14 +169,16 @@ static mo_status read_boost(recipe *r, const json_t *rows, mo_error *err)
     json_t *v;
 
     if (!rows) return MO_OK;
-    if (!(r->boost = mo_calloc(json_object_size(rows) + 1, sizeof *r->boost))) return mo_fail(err, MO_E_NOMEM, "no memory for the boosts of '%s'", r->t->name);
+    if (!(r->boost = mo_calloc(json_object_size(rows) + 1, sizeof *r->boost)))
+        return mo_fail(err, MO_E_NOMEM, "no memory for the boosts of '%s'", r->t->name);
     json_object_foreach((json_t *)(uintptr_t)rows, key, v) {
         char *end;
         unsigned long long row = strtoull(key, &end, 10);
         double k = json_number_value(v);
         int e;
 
-        if (!*key || *end || row >= (uint64_t)r->t->dim[0]) return mo_fail(err, MO_E_FORMAT, "synth.boost: tensor '%s' has no row '%.40s'", r->t->name, key);
+        if (!*key || *end || row >= (uint64_t)r->t->dim[0])
+            return mo_fail(err, MO_E_FORMAT, "synth.boost: tensor '%s' has no row '%.40s'", r->t->name, key);
         if (!json_is_number(v) || frexp(k, &e) != 0.5 || e < -30 || e > 30)
             return mo_fail(err, MO_E_FORMAT, "synth.boost: row %s of '%s' is multiplied by no power of two", key, r->t->name);
         r->boost[r->n_boost++] = (boost){ row, (float)k };
@@ -222,7 +226,10 @@ static void job_release(job *j)
     j->n_recipe = j->n_block = 0;
 }
 
-static mo_status write_failed(const char *path, int e, mo_error *err) { return mo_fail(err, MO_E_IO, "cannot write '%.300s': %s", path, strerror(e)); }
+static mo_status write_failed(const char *path, int e, mo_error *err)
+{
+    return mo_fail(err, MO_E_IO, "cannot write '%.300s': %s", path, strerror(e));
+}
 
 /* Blocks for the whole file, where the file system can promise them. */
 static int reserve(int fd, uint64_t n)
@@ -254,7 +261,8 @@ static mo_status run_shard(job *j, pool *p, const buf *header, mo_error *err)
     return st;
 }
 
-static mo_status write_shard(job *j, const char *dir, const char *name, const synth_list *l, size_t from, size_t to, const synth_opts *o, pool *p, mo_error *err)
+static mo_status write_shard(job *j, const char *dir, const char *name, const synth_list *l, size_t from, size_t to, const synth_opts *o,
+                             pool *p, mo_error *err)
 {
     char *path = path_join(dir, name);
     buf header = { 0 };
@@ -326,7 +334,8 @@ static mo_status write_index(const char *dir, const synth_list *l, const size_t 
     for (size_t i = 0; i < l->n; i++)
         buf_printf(&b, "%s\n    \"%s\": \"model-%05zu-of-%05zu.safetensors\"", i ? "," : "", l->list[i].name, shard_of[i] + 1, n_shard);
     buf_puts(&b, "\n  }\n}\n");
-    st = b.failed ? mo_fail(err, MO_E_NOMEM, "no memory for the index") : synth_write_file(dir, "model.safetensors.index.json", b.data, b.len, err);
+    st = b.failed ? mo_fail(err, MO_E_NOMEM, "no memory for the index")
+                  : synth_write_file(dir, "model.safetensors.index.json", b.data, b.len, err);
     buf_free(&b);
     return st;
 }

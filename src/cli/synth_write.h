@@ -10,9 +10,9 @@
 
 typedef struct synth_opts {
     uint64_t seed;
-    int32_t type;              /* MO_BF16, MO_F16, MO_F32 */
-    uint64_t shard_max_bytes;  /* a shard ends before it grows beyond this (one tensor may); 0: one file */
-    const json_t *boost;       /* {NAME: {ROW: K}}: rows multiplied by a power of two after rounding; or NULL */
+    int32_t type;                      /* MO_BF16, MO_F16, MO_F32 */
+    uint64_t shard_max_bytes;          /* a shard ends before it grows beyond this (one tensor may); 0: one file */
+    const json_t *boost;               /* {NAME: {ROW: K}}: rows multiplied by a power of two after rounding; or NULL */
     const volatile sig_atomic_t *stop; /* not 0: give up (MO_E_INTERRUPTED) */
 } synth_opts;
 

@@ -44,7 +44,7 @@ static mo_status put_file_part(clip *c, const trace_ctx *ctx, const json_t *part
     const json_t *gain = json_array_get(part, 3);
     char *path;
     float *dst = NULL, g = (float)json_number_value(gain);
-    pcm p = {0};
+    pcm p = { 0 };
     mo_status st;
 
     if (!name) return mo_fail(err, MO_E_FORMAT, "a clip part is [FILE, first, n(, gain)]");
@@ -56,8 +56,7 @@ static mo_status put_file_part(clip *c, const trace_ctx *ctx, const json_t *part
     if (st == MO_OK) st = clip_extend(c, n, &dst, err);
     if (st == MO_OK && gain)
         for (int64_t i = 0; i < n; i++) dst[i] = fminf(fmaxf(p.x[first + i] * g, -1), 1);
-    else if (st == MO_OK && n)
-        memcpy(dst, p.x + first, (size_t)n * sizeof *dst);
+    else if (st == MO_OK && n) memcpy(dst, p.x + first, (size_t)n * sizeof *dst);
     mo_free(path);
     pcm_free(&p);
     return st;
@@ -123,7 +122,7 @@ static mo_status load_file(pcm *p, const trace_ctx *ctx, const char *name, mo_er
 mo_status trace_clip_load(float **x, int64_t *n, const trace_ctx *ctx, const json_t *spec, mo_error *err)
 {
     mo_status st = MO_OK;
-    clip c = {0};
+    clip c = { 0 };
     size_t i;
     json_t *part;
 
@@ -132,7 +131,7 @@ mo_status trace_clip_load(float **x, int64_t *n, const trace_ctx *ctx, const jso
     if (json_is_string(spec)) {
         pcm p;
         if ((st = load_file(&p, ctx, json_string_value(spec), err)) != MO_OK) return st;
-        c = (clip){p.x, p.n};
+        c = (clip){ p.x, p.n };
     } else if (json_is_array(spec)) {
         json_array_foreach(spec, i, part)
             if ((st = put_part(&c, ctx, part, err)) != MO_OK) break;
@@ -207,7 +206,7 @@ static mo_status put_clip_mel(mel_rows *rows, json_t *frames, const mel_bank *ba
 
 static mo_status run_mel(const trace_ctx *ctx, const json_t *input, trace_out *out, mo_error *err)
 {
-    mel_rows rows = {0};
+    mel_rows rows = { 0 };
     mel_bank *bank;
     json_t *frames = json_array();
     const json_t *spec, *clips = json_object_get(input, "clips");
@@ -223,7 +222,7 @@ static mo_status run_mel(const trace_ctx *ctx, const json_t *input, trace_out *o
         mo_free(x);
     }
     if (st == MO_OK) st = trace_put_json(out, "frames", json_incref(frames), err);
-    if (st == MO_OK) st = trace_put_array(out, "mel", "f4", 2, (int64_t[]){rows.n_row, MEL_BANDS}, rows.y, err);
+    if (st == MO_OK) st = trace_put_array(out, "mel", "f4", 2, (int64_t[]){ rows.n_row, MEL_BANDS }, rows.y, err);
     json_decref(frames);
     mo_free(rows.y);
     mel_bank_free(bank);
@@ -260,7 +259,8 @@ static mo_status call_push(stream_run *r, const json_t *call, mo_error *err)
     mo_status st;
 
     if (first < 0 || n < 0 || n > r->n_track || first > r->n_track - n)
-        return mo_fail(err, MO_E_FORMAT, "the track has %lld samples, not %lld from %lld", (long long)r->n_track, (long long)n, (long long)first);
+        return mo_fail(err, MO_E_FORMAT, "the track has %lld samples, not %lld from %lld", (long long)r->n_track, (long long)n,
+                       (long long)first);
     if ((st = rows_extend(&r->rows, MEL_STREAM_PUSH_FRAMES, &y, err)) != MO_OK) return st;
     st = mel_stream_push(r->stream, r->track + first, n, is_last, y, &n_frame, err);
     r->rows.n_row += n_frame - MEL_STREAM_PUSH_FRAMES;
@@ -293,7 +293,7 @@ static mo_status run_call(stream_run *r, const json_t *call, mo_error *err)
 
 static mo_status run_mel_stream(const trace_ctx *ctx, const json_t *input, trace_out *out, mo_error *err)
 {
-    stream_run r = {.calls = json_array()};
+    stream_run r = { .calls = json_array() };
     int32_t redundancy_ms = (int32_t)json_integer_value(json_object_get(input, "redundancy_ms"));
     const json_t *call, *calls = json_object_get(input, "calls");
     mel_bank *bank;
@@ -307,7 +307,7 @@ static mo_status run_mel_stream(const trace_ctx *ctx, const json_t *input, trace
     json_array_foreach(calls, i, call)
         if (st == MO_OK) st = run_call(&r, call, err);
     if (st == MO_OK) st = trace_put_json(out, "calls", json_incref(r.calls), err);
-    if (st == MO_OK) st = trace_put_array(out, "mel", "f4", 2, (int64_t[]){r.rows.n_row, MEL_BANDS}, r.rows.y, err);
+    if (st == MO_OK) st = trace_put_array(out, "mel", "f4", 2, (int64_t[]){ r.rows.n_row, MEL_BANDS }, r.rows.y, err);
     mel_stream_free(r.stream);
     mel_stream_free(r.kept);
     mel_bank_free(bank);

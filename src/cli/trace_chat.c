@@ -79,7 +79,9 @@ static turn_opts options(const json_t *input)
         .speech_mark = flag(input, "use_tts_template", false),
         .stream_input = flag(input, "stream_input", false),
         .teacher_forcing = flag(input, "teacher_forcing", false),
-        .image_ids = !numbered ? MO_AUTO : json_is_true(numbered) ? MO_ON : MO_OFF,
+        .image_ids = !numbered                ? MO_AUTO
+                     : json_is_true(numbered) ? MO_ON
+                                              : MO_OFF,
         .max_inp_length = max ? (int32_t)json_integer_value(max) : 8192,
     };
 }

@@ -119,7 +119,8 @@ static mo_status tiles_add(tile_set *t, int32_t n_row, int32_t n_col, mo_error *
 {
     tile_size *size;
 
-    if (n_row < 1 || n_col < 1 || (int64_t)n_row * n_col > 1 << 24) return mo_fail(err, MO_E_FORMAT, "a tile of %d x %d patches", n_row, n_col);
+    if (n_row < 1 || n_col < 1 || (int64_t)n_row * n_col > 1 << 24)
+        return mo_fail(err, MO_E_FORMAT, "a tile of %d x %d patches", n_row, n_col);
     if (!(size = mo_realloc(t->size, (size_t)(t->n + 1) * sizeof *size))) return mo_fail(err, MO_E_NOMEM, "no memory for tiles");
     t->size = size;
     t->size[t->n++] = (tile_size){ n_row, n_col };
@@ -151,7 +152,8 @@ static mo_status tiles_given(tile_set *t, const json_t *list, const char *key, i
         const json_t *size = json_object_get(tile, "tgt_size");
         float *x = NULL, *dst;
         size_t n, want;
-        mo_status st = tiles_add(t, (int32_t)json_integer_value(json_array_get(size, 0)), (int32_t)json_integer_value(json_array_get(size, 1)), err);
+        mo_status st =
+            tiles_add(t, (int32_t)json_integer_value(json_array_get(size, 0)), (int32_t)json_integer_value(json_array_get(size, 1)), err);
 
         if (st != MO_OK || (st = trace_synth_array(&x, &n, json_object_get(tile, key), err)) != MO_OK) return st;
         want = (size_t)tile_patches(t->size[t->n - 1]) * (size_t)n_col;
@@ -214,8 +216,9 @@ static mo_status run_vision(rig *r, const trace_ctx *ctx, const json_t *input, t
     mo_status st;
 
     if (!r->c.has_vision) return mo_fail(err, MO_E_UNSUPPORTED, "this checkpoint has no vision tower");
-    st = json_object_get(input, "image") ? tiles_of_image(&t, r, ctx, input, out, err)
-                                         : tiles_given(&t, json_object_get(input, "tiles"), "pixels", c->patch_size, 3 * (int64_t)c->patch_size * c->patch_size, err);
+    st = json_object_get(input, "image")
+             ? tiles_of_image(&t, r, ctx, input, out, err)
+             : tiles_given(&t, json_object_get(input, "tiles"), "pixels", c->patch_size, 3 * (int64_t)c->patch_size * c->patch_size, err);
     siglip_scratch(&r->s, c, t.n_pass);
     resampler_scratch(&r->s, &r->c.resampler, t.n_pass);
     if (st == MO_OK) st = scratch_alloc(&r->s, r->be, err);
@@ -329,7 +332,8 @@ static mo_status mels_given(mel_set *s, const audio_config *c, const json_t *mel
         size_t n;
         mo_status st = trace_synth_array(&x, &n, spec, err);
 
-        if (st == MO_OK && (!n || n % (size_t)c->n_mel || n > 1 << 24)) st = mo_fail(err, MO_E_FORMAT, "mel %zu: %zu values are not frames of %d bands", i, n, c->n_mel);
+        if (st == MO_OK && (!n || n % (size_t)c->n_mel || n > 1 << 24))
+            st = mo_fail(err, MO_E_FORMAT, "mel %zu: %zu values are not frames of %d bands", i, n, c->n_mel);
         if (st == MO_OK && (st = mels_add(s, c, (int32_t)(n / (size_t)c->n_mel), &dst, err)) == MO_OK) memcpy(dst, x, n * sizeof *x);
         mo_free(x);
         if (st != MO_OK) return st;

@@ -20,7 +20,7 @@ enum { N_UBATCH = 64, TOP_LOGITS = 20 };
 
 typedef struct rig {
     checkpoint ck;
-    model_config c;   /* the checkpoint's */
+    model_config c; /* the checkpoint's */
     backend *be;
     llm *m;
     scratch s;
@@ -31,8 +31,8 @@ typedef struct rig {
     float *embd;      /* given embeddings or NULL */
     float *hidden;    /* rows asked for, in order */
     int64_t n_hidden;
-    float *logits;    /* [n_vocab] of the last row */
-    float *nll;       /* [rows of the input - 1], of a trained model; else NULL */
+    float *logits; /* [n_vocab] of the last row */
+    float *nll;    /* [rows of the input - 1], of a trained model; else NULL */
 } rig;
 
 static void rig_close(rig *r)
@@ -216,7 +216,8 @@ static int by_logit(const void *a, const void *b)
 
 static mo_status put_logits(rig *r, const json_t *input, trace_out *out, mo_error *err)
 {
-    int64_t n = r->c.llm.n_vocab, stride = json_integer_value(json_object_get(input, "logit_stride")), n_top = n < TOP_LOGITS ? n : TOP_LOGITS;
+    int64_t n = r->c.llm.n_vocab, stride = json_integer_value(json_object_get(input, "logit_stride")),
+            n_top = n < TOP_LOGITS ? n : TOP_LOGITS;
     int64_t top = json_integer_value(json_object_get(input, "top")), n_some = 0, dim;
     ranked *rank = mo_calloc((size_t)n, sizeof *rank);
     float *some = mo_calloc((size_t)n, sizeof *some), lse;
@@ -230,7 +231,7 @@ static mo_status put_logits(rig *r, const json_t *input, trace_out *out, mo_erro
     for (int64_t i = 0; i < n; i++) rank[i] = (ranked){ r->logits[i], (int32_t)i };
     qsort(rank, (size_t)n, sizeof *rank, by_logit);
     lse = (float)log_sum_exp(r->logits, n);
-    for (int64_t i = 0; i < n; i += stride > 0 ? stride : 1) some[n_some++] = r->logits[i];
+    for (int64_t i = 0; i<n; i += stride> 0 ? stride : 1) some[n_some++] = r->logits[i];
     if ((st = trace_put_array(out, "logits", "f4", 1, &n_some, some, err)) != MO_OK) goto done;
     for (int64_t i = 0; i < n_top; i++) some[i] = rank[i].x;
     if ((st = trace_put_array(out, "top_logits", "f4", 1, &n_top, some, err)) != MO_OK) goto done;
@@ -317,7 +318,8 @@ static mo_status run(rig *r, const trace_ctx *ctx, const json_t *input, trace_ou
     r->hidden = mo_calloc(n_row * width, sizeof(float));
     if (!r->logits || !r->hidden) return mo_fail(err, MO_E_NOMEM, "no memory for the outputs");
 
-    st = r->ck.meta && !r->embd && !json_object_get(input, "chunks") ? feed_measured(r, err) : feed_input(r, json_object_get(input, "chunks"), err);
+    st = r->ck.meta && !r->embd && !json_object_get(input, "chunks") ? feed_measured(r, err)
+                                                                     : feed_input(r, json_object_get(input, "chunks"), err);
     if (st != MO_OK) return st;
     if (drops) {
         if ((st = drop(r, drops, out, err)) != MO_OK) return st;

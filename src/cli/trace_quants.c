@@ -70,7 +70,8 @@ static mo_status run_dequantize(const trace_ctx *ctx, const json_t *input, trace
     if (json_object_get(input, "patterns")) return run_patterns(type, out, err);
     d = dtype_get(type);
     if ((st = read_array(&a, ctx, json_object_get(input, "blocks"), "u1", err)) != MO_OK) goto done;
-    if (a.dim[1] != d->block_bytes) st = mo_fail(err, MO_E_FORMAT, "blocks of %lld bytes, %s has %d", (long long)a.dim[1], d->name, d->block_bytes);
+    if (a.dim[1] != d->block_bytes)
+        st = mo_fail(err, MO_E_FORMAT, "blocks of %lld bytes, %s has %d", (long long)a.dim[1], d->name, d->block_bytes);
     else if (!(v = mo_calloc((size_t)a.dim[0] * (size_t)d->n_block, sizeof *v))) st = mo_fail(err, MO_E_NOMEM, "no memory for the values");
     if (st != MO_OK) goto done;
     dtype_to_f32(v, a.data, type, a.dim[0] * d->n_block);

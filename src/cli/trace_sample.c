@@ -57,8 +57,7 @@ static mo_status load_logits(sample_case *c, mo_error *err)
     if (st != MO_OK) return st;
     if (c->n_vocab < 1 || c->n_vocab > INT32_MAX) return mo_fail(err, MO_E_FORMAT, "the case's logits have %zu entries", c->n_vocab);
     for (i = 0; i < c->n_vocab; i++) c->logits[i] += add;
-    json_array_foreach(set, i, pair)
-    {
+    json_array_foreach(set, i, pair) {
         json_int_t id = json_integer_value(json_array_get(pair, 0));
 
         if (id < 0 || (size_t)id >= c->n_vocab) return mo_fail(err, MO_E_FORMAT, "the case sets the logit of token %lld", (long long)id);
@@ -150,7 +149,8 @@ static mo_status run_stream(sample_case *c, trace_out *out, mo_error *err)
     p.repetition_penalty = (float)number(in, "repetition_penalty", p.repetition_penalty);
     p.length_penalty = (float)number(in, "length_penalty", p.length_penalty);
     if (n < 1 || n > INT32_MAX) return mo_fail(err, MO_E_FORMAT, "the case asks for %zu steps", n);
-    if (json_is_true(json_object_get(in, "suppress_forbidden")) && (st = forbidden_for_stream(&c->forbidden, c->t, err)) != MO_OK) return st;
+    if (json_is_true(json_object_get(in, "suppress_forbidden")) && (st = forbidden_for_stream(&c->forbidden, c->t, err)) != MO_OK)
+        return st;
     st = stream_sampler_open(&s, (int32_t)c->n_vocab, &p, (id_list){ end, 3 }, (id_list){ c->forbidden.data, (int32_t)c->forbidden.len },
                              (int32_t)n, NULL, err);
     if (st != MO_OK) return st;
@@ -172,7 +172,8 @@ static mo_status run_duplex(sample_case *c, trace_out *out, mo_error *err)
 {
     const json_t *in = c->input, *mode = json_object_get(in, "mode");
     duplex_params p = duplex_params_default();
-    duplex_ids special = { tokenizer_find(c->t, "<|chunk_eos|>"), tokenizer_find(c->t, "<|turn_eos|>"), tokenizer_find(c->t, "<|im_end|>") };
+    duplex_ids special = { tokenizer_find(c->t, "<|chunk_eos|>"), tokenizer_find(c->t, "<|turn_eos|>"),
+                           tokenizer_find(c->t, "<|im_end|>") };
     duplex_sampler *s = NULL;
     mo_status st;
 

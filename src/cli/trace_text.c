@@ -169,7 +169,8 @@ static mo_status stage_sys_prompt(const tokenizer *t, const json_t *input, json_
     st = prompt_system(item, &n, json_string_value(json_object_get(input, "mode")), json_string_value(json_object_get(input, "language")),
                        json_is_true(json_object_get(input, "ref_audio")), err);
     for (int i = 0; i < n; i++)
-        json_array_append_new(content, item[i].kind == PROMPT_TEXT ? json_stringn(item[i].text, item[i].n_text) : json_pack("{s:s}", "type", "audio"));
+        json_array_append_new(content, item[i].kind == PROMPT_TEXT ? json_stringn(item[i].text, item[i].n_text)
+                                                                   : json_pack("{s:s}", "type", "audio"));
     json_object_set_new(out, "message", json_pack("{s:s, s:o}", "role", "system", "content", content));
     return st;
 }
@@ -177,7 +178,8 @@ static mo_status stage_sys_prompt(const tokenizer *t, const json_t *input, json_
 /* The template's own message: every field it knows. *calls is the tree that m->tool_calls points to. */
 static mo_status message_of_json(const json_t *v, chat_message *m, py_value **calls, mo_error *err)
 {
-    const json_t *content = json_object_get(v, "content"), *reasoning = json_object_get(v, "reasoning_content"), *tc = json_object_get(v, "tool_calls");
+    const json_t *content = json_object_get(v, "content"), *reasoning = json_object_get(v, "reasoning_content"),
+                 *tc = json_object_get(v, "tool_calls");
     mo_status st = MO_OK;
 
     m->role = json_string_value(json_object_get(v, "role"));
@@ -191,7 +193,8 @@ static mo_status message_of_json(const json_t *v, chat_message *m, py_value **ca
 
 static mo_status stage_template(const tokenizer *t, const json_t *input, json_t *out, mo_error *err)
 {
-    const json_t *messages = json_object_get(input, "messages"), *o = json_object_get(input, "options"), *tools = json_object_get(o, "tools");
+    const json_t *messages = json_object_get(input, "messages"), *o = json_object_get(input, "options"),
+                 *tools = json_object_get(o, "tools");
     size_t n = json_array_size(messages);
     chat_message *m = mo_calloc(n + 1, sizeof *m);
     py_value **calls = mo_calloc(n + 1, sizeof *calls), *tool_tree = NULL;

@@ -12,11 +12,11 @@
 
 #define MO_ALIGN 64 /* cache line, and the widest vector we load */
 
-void *mo_malloc(size_t n);           /* as malloc; n == 0 gives a pointer too */
-void *mo_zalloc(size_t n);           /* zeroed */
+void *mo_malloc(size_t n);              /* as malloc; n == 0 gives a pointer too */
+void *mo_zalloc(size_t n);              /* zeroed */
 void *mo_calloc(size_t n, size_t size); /* zeroed array, NULL on overflow */
-void *mo_realloc(void *p, size_t n); /* NULL leaves p as it was */
-void *mo_alloc_aligned(size_t n);    /* MO_ALIGN-aligned, not zeroed; free with mo_free */
+void *mo_realloc(void *p, size_t n);    /* NULL leaves p as it was */
+void *mo_alloc_aligned(size_t n);       /* MO_ALIGN-aligned, not zeroed; free with mo_free */
 char *mo_strdup(const char *s);
 char *mo_strndup(const char *s, size_t n);
 void mo_free(void *p); /* accepts NULL */

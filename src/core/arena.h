@@ -12,10 +12,10 @@
 #include <stdint.h>
 
 typedef struct arena {
-    char *base;        /* NULL while planning */
-    size_t used, cap;  /* bytes */
-    size_t peak;       /* largest `used` ever: the plan */
-    bool overflow;     /* asked for more than cap: a planning mistake, reported by the caller */
+    char *base;       /* NULL while planning */
+    size_t used, cap; /* bytes */
+    size_t peak;      /* largest `used` ever: the plan */
+    bool overflow;    /* asked for more than cap: a planning mistake, reported by the caller */
 } arena;
 
 static inline arena arena_plan(void) { return (arena){ .cap = SIZE_MAX }; }

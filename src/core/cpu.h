@@ -6,12 +6,12 @@
 
 enum {
     MO_ISA_GENERIC = 0,
-    MO_ISA_AVX2 = 1 << 0,        /* AVX2, FMA, F16C */
-    MO_ISA_AVX512 = 1 << 1,      /* F, BW, DQ, VL */
+    MO_ISA_AVX2 = 1 << 0,   /* AVX2, FMA, F16C */
+    MO_ISA_AVX512 = 1 << 1, /* F, BW, DQ, VL */
     MO_ISA_AVX512_BF16 = 1 << 2,
     MO_ISA_AVX512_VNNI = 1 << 3,
     MO_ISA_AVX_VNNI = 1 << 4,
-    MO_ISA_NEON = 1 << 8,        /* AArch64 base: fp32 FMA, fp16 conversion */
+    MO_ISA_NEON = 1 << 8, /* AArch64 base: fp32 FMA, fp16 conversion */
     MO_ISA_DOTPROD = 1 << 9,
     MO_ISA_I8MM = 1 << 10,
     MO_ISA_ALL = 0x7fffffff

@@ -40,8 +40,8 @@ typedef enum mo_dtype {
 } mo_dtype;
 
 typedef struct dtype_info {
-    const char *name;   /* "BF16"; NULL: this build does not know the type */
-    int32_t n_block;    /* elements in a block; rows are whole blocks */
+    const char *name; /* "BF16"; NULL: this build does not know the type */
+    int32_t n_block;  /* elements in a block; rows are whole blocks */
     int32_t block_bytes;
     /* n elements to float32, exact; block types take any address, the others their natural alignment */
     void (*to_f32)(float *y, const void *x, int64_t n);
@@ -76,8 +76,8 @@ static inline uint16_t f32_to_bf16(float f)
     return (uint16_t)((u + 0x7fffu + ((u >> 16) & 1)) >> 16);
 }
 
-float f16_to_f32(uint16_t h);    /* exact, subnormals included */
-uint16_t f32_to_f16(float f);    /* round to nearest, ties to even; overflow to infinity */
+float f16_to_f32(uint16_t h); /* exact, subnormals included */
+uint16_t f32_to_f16(float f); /* round to nearest, ties to even; overflow to infinity */
 
 /* n elements of `type` (whole blocks) to float32. */
 void dtype_to_f32(float *y, const void *x, int32_t type, int64_t n);

@@ -68,7 +68,9 @@ static mo_status take_text(cursor *c, gguf_text *t, size_t limit, const char *wh
     uint64_t n;
 
     if (!take_u(c, 8, &n)) return cut_off(c, what);
-    if (n > limit) return mo_fail(c->err, MO_E_FORMAT, "'%.250s': %s of %" PRIu64 " bytes; up to %zu are allowed (file offset 0x%zx)", c->file, what, n, limit, c->at - 8);
+    if (n > limit)
+        return mo_fail(c->err, MO_E_FORMAT, "'%.250s': %s of %" PRIu64 " bytes; up to %zu are allowed (file offset 0x%zx)", c->file, what,
+                       n, limit, c->at - 8);
     if (!take(c, (size_t)n, &p)) return cut_off(c, what);
     *t = (gguf_text){ (const char *)p, (size_t)n };
     return MO_OK;
@@ -80,7 +82,9 @@ static mo_status take_name(cursor *c, gguf_text *t, size_t limit, const char *wh
     mo_status st = take_text(c, t, limit, what);
 
     if (st != MO_OK) return st;
-    if (!t->n || memchr(t->s, 0, t->n)) return mo_fail(c->err, MO_E_FORMAT, "'%.300s': %s is empty or has a zero byte in it (file offset 0x%zx)", c->file, what, c->at - t->n);
+    if (!t->n || memchr(t->s, 0, t->n))
+        return mo_fail(c->err, MO_E_FORMAT, "'%.300s': %s is empty or has a zero byte in it (file offset 0x%zx)", c->file, what,
+                       c->at - t->n);
     return MO_OK;
 }
 
@@ -89,8 +93,8 @@ static mo_status take_name(cursor *c, gguf_text *t, size_t limit, const char *wh
 /* Bytes of a value of fixed size, 0 for strings, arrays and unknown types. */
 static size_t type_bytes(uint32_t type)
 {
-    static const uint8_t bytes[] = { [GGUF_U8] = 1, [GGUF_I8] = 1, [GGUF_U16] = 2, [GGUF_I16] = 2, [GGUF_U32] = 4, [GGUF_I32] = 4, [GGUF_F32] = 4,
-                                     [GGUF_BOOL] = 1, [GGUF_U64] = 8, [GGUF_I64] = 8, [GGUF_F64] = 8 };
+    static const uint8_t bytes[] = { [GGUF_U8] = 1,  [GGUF_I8] = 1,   [GGUF_U16] = 2, [GGUF_I16] = 2, [GGUF_U32] = 4, [GGUF_I32] = 4,
+                                     [GGUF_F32] = 4, [GGUF_BOOL] = 1, [GGUF_U64] = 8, [GGUF_I64] = 8, [GGUF_F64] = 8 };
 
     return type < sizeof bytes ? bytes[type] : 0;
 }
@@ -110,7 +114,9 @@ static mo_status take_items(cursor *c, gguf_value *v)
         v->n_bytes = left - (c->size - c->at);
         return MO_OK;
     }
-    if (!bytes) return mo_fail(c->err, MO_E_FORMAT, "'%.200s': key '%.*s' has the unknown type %d", c->file, (int)(v->key.n < 100 ? v->key.n : 100), v->key.s, (int)v->item);
+    if (!bytes)
+        return mo_fail(c->err, MO_E_FORMAT, "'%.200s': key '%.*s' has the unknown type %d", c->file, (int)(v->key.n < 100 ? v->key.n : 100),
+                       v->key.s, (int)v->item);
     if (v->n_item > left / bytes || !take(c, (size_t)v->n_item * bytes, &p)) return cut_off(c, "a value");
     v->n_bytes = (size_t)v->n_item * bytes;
     return MO_OK;
@@ -180,7 +186,8 @@ typedef struct other_type {
 } other_type;
 
 static const other_type other_types[] = {
-    { 9, "Q8_1", 32, 36 }, { 15, "Q8_K", 256, 292 }, { 24, "I8", 1, 1 }, { 25, "I16", 1, 2 }, { 26, "I32", 1, 4 }, { 27, "I64", 1, 8 }, { 28, "F64", 1, 8 },
+    { 9, "Q8_1", 32, 36 }, { 15, "Q8_K", 256, 292 }, { 24, "I8", 1, 1 },  { 25, "I16", 1, 2 },
+    { 26, "I32", 1, 4 },   { 27, "I64", 1, 8 },      { 28, "F64", 1, 8 },
 };
 
 static const other_type *other_type_find(uint32_t id)
@@ -197,7 +204,9 @@ static mo_status take_dims(cursor *c, tensor *t, uint64_t *n)
 
     *n = 1;
     if (!take_u(c, 4, &n_dim)) return cut_off(c, "a tensor's dimensions");
-    if (n_dim < 1 || n_dim > DIM_MAX) return mo_fail(c->err, MO_E_FORMAT, "tensor '%s' in '%.300s' has %" PRIu64 " dimensions; 1 to %d are allowed", t->name, c->file, n_dim, DIM_MAX);
+    if (n_dim < 1 || n_dim > DIM_MAX)
+        return mo_fail(c->err, MO_E_FORMAT, "tensor '%s' in '%.300s' has %" PRIu64 " dimensions; 1 to %d are allowed", t->name, c->file,
+                       n_dim, DIM_MAX);
     t->n_dim = (int32_t)n_dim;
     for (int32_t i = t->n_dim; i-- > 0;) {
         if (!take_u(c, 8, &d)) return cut_off(c, "a tensor's dimensions");
@@ -223,7 +232,8 @@ static mo_status size_tensor(const cursor *c, tensor *t, const char **other, uin
     t->type = d ? (int32_t)type : -1;
     *other = o ? o->name : NULL;
     if (row % block)
-        return mo_fail(c->err, MO_E_FORMAT, "tensor '%s' in '%.300s': rows of %" PRId64 " are not whole blocks of %s", t->name, c->file, row, d ? d->name : o->name);
+        return mo_fail(c->err, MO_E_FORMAT, "tensor '%s' in '%.300s': rows of %" PRId64 " are not whole blocks of %s", t->name, c->file,
+                       row, d ? d->name : o->name);
     if (__builtin_mul_overflow(n / (uint64_t)block, (uint64_t)block_bytes, &bytes) || bytes > SIZE_MAX)
         return mo_fail(c->err, MO_E_FORMAT, "tensor '%s' in '%.300s': its size overflows", t->name, c->file);
     t->n_bytes = (size_t)bytes;
@@ -245,7 +255,8 @@ static mo_status take_tensor(cursor *c, gguf *g, size_t i)
     if (!take_u(c, 4, &type) || !take_u(c, 8, &t->file_offset)) return cut_off(c, "a tensor's type and offset");
     if ((st = size_tensor(c, t, &g->other[i], (uint32_t)type, n)) != MO_OK) return st;
     if (t->file_offset % g->alignment)
-        return mo_fail(c->err, MO_E_FORMAT, "tensor '%s' in '%.300s': offset %" PRIu64 " is no multiple of %" PRIu32, t->name, c->file, t->file_offset, g->alignment);
+        return mo_fail(c->err, MO_E_FORMAT, "tensor '%s' in '%.300s': offset %" PRIu64 " is no multiple of %" PRIu32, t->name, c->file,
+                       t->file_offset, g->alignment);
     return MO_OK;
 }
 
@@ -267,7 +278,9 @@ static mo_status place_tensors(const cursor *c, gguf *g, size_t start)
     for (size_t i = 0; i < g->n_tensor; i++) {
         tensor *t = &g->list[i];
         if (t->n_bytes > n_data || t->file_offset > n_data - t->n_bytes) {
-            st = mo_fail(c->err, MO_E_FORMAT, "'%.250s' is cut off: tensor '%s' needs %zu bytes at 0x%" PRIx64 " of its data, which has %zu", c->file, t->name, t->n_bytes, t->file_offset, n_data);
+            st =
+                mo_fail(c->err, MO_E_FORMAT, "'%.250s' is cut off: tensor '%s' needs %zu bytes at 0x%" PRIx64 " of its data, which has %zu",
+                        c->file, t->name, t->n_bytes, t->file_offset, n_data);
             goto done;
         }
         order[i] = t;
@@ -301,10 +314,13 @@ static mo_status take_header(cursor *c, gguf *g, size_t *n_tensor)
     if (!gguf_is(c->data, c->size)) return mo_fail(c->err, MO_E_FORMAT, "'%.300s' is no GGUF file", c->file);
     c->at = 4;
     if (!take_u(c, 4, &version) || !take_u(c, 8, &nt) || !take_u(c, 8, &nv)) return cut_off(c, "its header");
-    if (!(version & 0xffff)) return mo_fail(c->err, MO_E_UNSUPPORTED, "'%.300s' is a big-endian GGUF file; this build reads little-endian ones", c->file);
-    if (version < 2 || version > 3) return mo_fail(c->err, MO_E_UNSUPPORTED, "'%.300s' has GGUF version %" PRIu64 "; this build knows 2 and 3", c->file, version);
+    if (!(version & 0xffff))
+        return mo_fail(c->err, MO_E_UNSUPPORTED, "'%.300s' is a big-endian GGUF file; this build reads little-endian ones", c->file);
+    if (version < 2 || version > 3)
+        return mo_fail(c->err, MO_E_UNSUPPORTED, "'%.300s' has GGUF version %" PRIu64 "; this build knows 2 and 3", c->file, version);
     if (nt > TENSOR_MAX || nv > VALUE_MAX)
-        return mo_fail(c->err, MO_E_LIMIT, "'%.300s' names %" PRIu64 " tensors and %" PRIu64 " keys; up to %d of each are allowed", c->file, nt, nv, TENSOR_MAX);
+        return mo_fail(c->err, MO_E_LIMIT, "'%.300s' names %" PRIu64 " tensors and %" PRIu64 " keys; up to %d of each are allowed", c->file,
+                       nt, nv, TENSOR_MAX);
     if (nt * 33 + nv * 14 > c->size - c->at) return cut_off(c, "its lists of keys and tensors");
     g->version = (uint32_t)version;
     g->n_value = (size_t)nv;
@@ -438,8 +454,10 @@ static mo_status begin_array(const gguf *g, const char *key, const gguf_value **
 {
     *out = NULL;
     *n = 0;
-    if (!(*v = gguf_find(g, key)) || (*v)->type != GGUF_ARRAY) return mo_fail(err, MO_E_FORMAT, "'%.300s' has no list '%.100s'", g->file, key);
-    if (!(*out = mo_calloc((size_t)(*v)->n_item + 1, size))) return mo_fail(err, MO_E_NOMEM, "no memory for '%.100s' of '%.300s'", key, g->file);
+    if (!(*v = gguf_find(g, key)) || (*v)->type != GGUF_ARRAY)
+        return mo_fail(err, MO_E_FORMAT, "'%.300s' has no list '%.100s'", g->file, key);
+    if (!(*out = mo_calloc((size_t)(*v)->n_item + 1, size)))
+        return mo_fail(err, MO_E_NOMEM, "no memory for '%.100s' of '%.300s'", key, g->file);
     *n = (size_t)(*v)->n_item;
     return MO_OK;
 }
@@ -477,7 +495,8 @@ mo_status gguf_get_ints(const gguf *g, const char *key, int32_t **out, size_t *n
     if (st != MO_OK) return st;
     for (size_t i = 0; i < *n; i++) {
         int64_t x;
-        if (!int_at(v->data + i * type_bytes(v->item), v->item, &x) || x < INT32_MIN || x > INT32_MAX) return wrong_items(g, key, (void **)out, n, err);
+        if (!int_at(v->data + i * type_bytes(v->item), v->item, &x) || x < INT32_MIN || x > INT32_MAX)
+            return wrong_items(g, key, (void **)out, n, err);
         (*out)[i] = (int32_t)x;
     }
     return MO_OK;

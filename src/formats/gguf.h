@@ -43,7 +43,7 @@ typedef struct gguf {
     uint32_t version, alignment;
     gguf_value *value; /* [n_value] sorted by key */
     size_t n_value;
-    tensor *list;      /* [n_tensor] in file order; names owned; type -1: see other */
+    tensor *list;       /* [n_tensor] in file order; names owned; type -1: see other */
     const char **other; /* [n_tensor] type name of a tensor that is not computed with, else NULL */
     size_t n_tensor;
 } gguf;

@@ -57,8 +57,9 @@ static mo_status check_part(const gguf *g, int64_t no, int64_t count, mo_error *
     gguf_get_int(g, "split.no", &got_no);
     gguf_get_int(g, "split.count", &got_count);
     if (got_no == no && got_count == count) return MO_OK;
-    return mo_fail(err, MO_E_FORMAT, "'%.300s' is not part %" PRId64 " of %" PRId64 " of its model (it says part %" PRId64 " of %" PRId64 ")", g->file, no + 1, count,
-                   got_no + 1, got_count);
+    return mo_fail(err, MO_E_FORMAT,
+                   "'%.300s' is not part %" PRId64 " of %" PRId64 " of its model (it says part %" PRId64 " of %" PRId64 ")", g->file,
+                   no + 1, count, got_no + 1, got_count);
 }
 
 /* Parts 2 … count beside the first. */
@@ -69,9 +70,11 @@ static mo_status add_parts(tensors *ts, const gguf *first, const char *path, int
     size_t at = 0, n = strlen(path) + 1;
     char *name;
 
-    if (count < 2 || count > PART_MAX) return mo_fail(err, MO_E_FORMAT, "'%.300s' says its model has %" PRId64 " parts; up to %d are allowed", path, count, PART_MAX);
+    if (count < 2 || count > PART_MAX)
+        return mo_fail(err, MO_E_FORMAT, "'%.300s' says its model has %" PRId64 " parts; up to %d are allowed", path, count, PART_MAX);
     if (!part_numbers(path, &at, &part, &named) || named != count)
-        return mo_fail(err, MO_E_FORMAT, "'%.300s' is one of %" PRId64 " parts, but its name does not end in -00001-of-%05" PRId64 ".gguf", path, count, count);
+        return mo_fail(err, MO_E_FORMAT, "'%.300s' is one of %" PRId64 " parts, but its name does not end in -00001-of-%05" PRId64 ".gguf",
+                       path, count, count);
     if (part != 1) return mo_fail(err, MO_E_ARG, "'%.300s' is part %ld of %ld: open the first part", path, part, named);
     if ((st = check_part(first, 0, count, err)) != MO_OK) return st;
     if (!(name = mo_strdup(path))) return mo_fail(err, MO_E_NOMEM, "no memory to open '%.300s'", path);
@@ -94,7 +97,8 @@ mo_status gguf_add(tensors *ts, gguf **meta, const char *path, mo_error *err)
     if (st != MO_OK) return st;
     if (gguf_get_int(*meta, "split.count", &count) && count != 1) st = add_parts(ts, *meta, path, count, err);
     if (st == MO_OK && gguf_get_int(*meta, "split.tensors.count", &want) && (int64_t)(ts->n + ts->n_other) - n_before != want)
-        st = mo_fail(err, MO_E_FORMAT, "'%.300s' and its other parts hold %" PRId64 " tensors, not %" PRId64, path, (int64_t)(ts->n + ts->n_other) - n_before, want);
+        st = mo_fail(err, MO_E_FORMAT, "'%.300s' and its other parts hold %" PRId64 " tensors, not %" PRId64, path,
+                     (int64_t)(ts->n + ts->n_other) - n_before, want);
     if (st == MO_OK) return MO_OK;
     gguf_free(*meta);
     *meta = NULL;

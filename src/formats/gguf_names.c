@@ -70,7 +70,10 @@ static const gguf_name audio_names[] = {
     { "audio_projector.linear2", "audio_projection_layer.linear2" },
 };
 
-#define NAMES(t) { t, sizeof t / sizeof *t, false }
+#define NAMES(t)                                                                                                                           \
+    {                                                                                                                                      \
+        t, sizeof t / sizeof *t, false                                                                                                     \
+    }
 
 static const tensor *find(const gguf *g, const char *name)
 {

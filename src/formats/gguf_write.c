@@ -18,11 +18,11 @@ struct gguf_writer {
     uint64_t n_key, n_tensor;
     uint64_t *size; /* [n_tensor] bytes of data */
     size_t cap_size;
-    uint64_t offset;         /* of the next declared tensor */
-    size_t i_tensor;         /* whose data comes next */
-    uint64_t n_written;      /* of it */
+    uint64_t offset;    /* of the next declared tensor */
+    size_t i_tensor;    /* whose data comes next */
+    uint64_t n_written; /* of it */
     bool has_header;
-    mo_status st;            /* the first failure of a put */
+    mo_status st; /* the first failure of a put */
     mo_error err;
 };
 
@@ -240,10 +240,12 @@ mo_status gguf_write_end(gguf_writer *w, mo_error *err)
     mo_status st = write_header(w, err);
     int closed;
 
-    if (st == MO_OK && w->i_tensor != w->n_tensor) st = mo_fail(err, MO_E_ARG, "'%.300s' was given less data than its tensors have", w->path);
+    if (st == MO_OK && w->i_tensor != w->n_tensor)
+        st = mo_fail(err, MO_E_ARG, "'%.300s' was given less data than its tensors have", w->path);
     closed = fclose(w->f);
     w->f = NULL;
-    if (st == MO_OK && (closed || rename(w->temporary, w->path))) st = mo_fail(err, MO_E_IO, "cannot write '%.300s': %s", w->path, strerror(errno));
+    if (st == MO_OK && (closed || rename(w->temporary, w->path)))
+        st = mo_fail(err, MO_E_IO, "cannot write '%.300s': %s", w->path, strerror(errno));
     if (st == MO_OK) w->temporary[0] = 0; /* it is the file now */
     gguf_write_abort(w);
     return st;

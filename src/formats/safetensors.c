@@ -30,9 +30,9 @@ typedef struct element_type {
 } element_type;
 
 static const element_type element_types[] = {
-    { "F32", MO_F32, 4 }, { "F16", MO_F16, 2 },   { "BF16", MO_BF16, 2 },   { "F64", -1, 8 },     { "I64", -1, 8 },  { "U64", -1, 8 },
-    { "I32", -1, 4 },     { "U32", -1, 4 },       { "I16", -1, 2 },         { "U16", -1, 2 },     { "I8", -1, 1 },   { "U8", -1, 1 },
-    { "BOOL", -1, 1 },    { "F8_E4M3", -1, 1 },   { "F8_E5M2", -1, 1 },     { "F8_E8M0", -1, 1 }, { "C64", -1, 8 },
+    { "F32", MO_F32, 4 }, { "F16", MO_F16, 2 }, { "BF16", MO_BF16, 2 }, { "F64", -1, 8 },     { "I64", -1, 8 }, { "U64", -1, 8 },
+    { "I32", -1, 4 },     { "U32", -1, 4 },     { "I16", -1, 2 },       { "U16", -1, 2 },     { "I8", -1, 1 },  { "U8", -1, 1 },
+    { "BOOL", -1, 1 },    { "F8_E4M3", -1, 1 }, { "F8_E5M2", -1, 1 },   { "F8_E8M0", -1, 1 }, { "C64", -1, 8 },
 };
 
 static const element_type *element_type_find(const char *name)
@@ -49,7 +49,7 @@ typedef struct extent {
 } extent;
 
 typedef struct header {
-    const uint8_t *data; /* first byte after the header */
+    const uint8_t *data;     /* first byte after the header */
     uint64_t n_data, offset; /* offset: of data in the file */
     const char *file;
 } header;
@@ -113,11 +113,15 @@ static mo_status parse_offsets(tensor *t, extent *e, const json_t *offsets, uint
         !get_size(json_array_get(offsets, 1), &e->end))
         return mo_fail(err, MO_E_FORMAT, "tensor '%.200s' in '%.200s' has no valid data_offsets [begin, end]", t->name, t->file);
     if (e->begin > e->end || e->end > h->n_data)
-        return mo_fail(err, MO_E_FORMAT, "tensor '%.150s' in '%.150s': data_offsets [%" PRIu64 ", %" PRIu64 "] do not lie inside the file's %" PRIu64 " bytes of data",
+        return mo_fail(err, MO_E_FORMAT,
+                       "tensor '%.150s' in '%.150s': data_offsets [%" PRIu64 ", %" PRIu64 "] do not lie inside the file's %" PRIu64
+                       " bytes of data",
                        t->name, t->file, e->begin, e->end, h->n_data);
     if (e->end - e->begin != n_bytes)
-        return mo_fail(err, MO_E_FORMAT, "tensor '%.150s' in '%.150s' (file offset 0x%" PRIx64 "): %" PRIu64 " bytes of data, its type and shape need %" PRIu64, t->name,
-                       t->file, h->offset + e->begin, e->end - e->begin, n_bytes);
+        return mo_fail(err, MO_E_FORMAT,
+                       "tensor '%.150s' in '%.150s' (file offset 0x%" PRIx64 "): %" PRIu64
+                       " bytes of data, its type and shape need %" PRIu64,
+                       t->name, t->file, h->offset + e->begin, e->end - e->begin, n_bytes);
     e->name = t->name;
     t->data = h->data + e->begin;
     t->n_bytes = (size_t)n_bytes;
@@ -134,11 +138,13 @@ static mo_status parse_tensor(tensors *ts, extent *e, const char *name, const js
     mo_status st;
 
     if (!*name || strlen(name) > NAME_MAX_BYTES)
-        return mo_fail(err, MO_E_FORMAT, "a tensor name of %zu bytes in '%.200s' ('%.80s'); 1 to %d are allowed", strlen(name), h->file, name, NAME_MAX_BYTES);
+        return mo_fail(err, MO_E_FORMAT, "a tensor name of %zu bytes in '%.200s' ('%.80s'); 1 to %d are allowed", strlen(name), h->file,
+                       name, NAME_MAX_BYTES);
     if (!json_is_object(v) || !json_is_string(dtype))
         return mo_fail(err, MO_E_FORMAT, "tensor '%.200s' in '%.200s' is not described by dtype, shape and data_offsets", name, h->file);
     if (!(et = element_type_find(json_string_value(dtype))))
-        return mo_fail(err, MO_E_UNSUPPORTED, "tensor '%.200s' in '%.200s' has the unknown type '%.40s'", name, h->file, json_string_value(dtype));
+        return mo_fail(err, MO_E_UNSUPPORTED, "tensor '%.200s' in '%.200s' has the unknown type '%.40s'", name, h->file,
+                       json_string_value(dtype));
     if ((st = parse_shape(&t, json_object_get(v, "shape"), &n, err)) != MO_OK) return st;
     if (__builtin_mul_overflow(n, (uint64_t)et->bytes, &n_bytes) || n_bytes > SIZE_MAX)
         return mo_fail(err, MO_E_FORMAT, "tensor '%.200s' in '%.200s': its size overflows", name, h->file);
@@ -162,14 +168,17 @@ static mo_status check_tiling(extent *e, size_t n, const header *h, mo_error *er
     qsort(e, n, sizeof *e, by_begin);
     for (size_t i = 0; i < n; i++) {
         if (e[i].begin < at)
-            return mo_fail(err, MO_E_FORMAT, "tensors '%.120s' and '%.120s' in '%.120s' overlap (file offset 0x%" PRIx64 ")", e[i - 1].name, e[i].name, h->file, h->offset + e[i].begin);
+            return mo_fail(err, MO_E_FORMAT, "tensors '%.120s' and '%.120s' in '%.120s' overlap (file offset 0x%" PRIx64 ")", e[i - 1].name,
+                           e[i].name, h->file, h->offset + e[i].begin);
         if (e[i].begin > at)
-            return mo_fail(err, MO_E_FORMAT, "%" PRIu64 " bytes before tensor '%.150s' in '%.150s' belong to no tensor (file offset 0x%" PRIx64 ")", e[i].begin - at, e[i].name,
-                           h->file, h->offset + at);
+            return mo_fail(err, MO_E_FORMAT,
+                           "%" PRIu64 " bytes before tensor '%.150s' in '%.150s' belong to no tensor (file offset 0x%" PRIx64 ")",
+                           e[i].begin - at, e[i].name, h->file, h->offset + at);
         at = e[i].end;
     }
     if (at != h->n_data)
-        return mo_fail(err, MO_E_FORMAT, "'%.200s': the last %" PRIu64 " bytes belong to no tensor (file offset 0x%" PRIx64 ")", h->file, h->n_data - at, h->offset + at);
+        return mo_fail(err, MO_E_FORMAT, "'%.200s': the last %" PRIu64 " bytes belong to no tensor (file offset 0x%" PRIx64 ")", h->file,
+                       h->n_data - at, h->offset + at);
     return MO_OK;
 }
 
@@ -192,7 +201,8 @@ static mo_status parse_tensors(tensors *ts, json_t *root, const header *h, mo_er
     json_t *v;
     mo_status st = MO_OK;
 
-    if (n_key > TENSOR_MAX) return mo_fail(err, MO_E_LIMIT, "'%.200s' names %zu tensors, more than the %d allowed", h->file, n_key, TENSOR_MAX);
+    if (n_key > TENSOR_MAX)
+        return mo_fail(err, MO_E_LIMIT, "'%.200s' names %zu tensors, more than the %d allowed", h->file, n_key, TENSOR_MAX);
     if (!(e = mo_calloc(n_key + 1, sizeof *e))) return mo_fail(err, MO_E_NOMEM, "no memory to read '%.200s'", h->file);
     json_object_foreach(root, key, v) {
         st = strcmp(key, "__metadata__") ? parse_tensor(ts, &e[n++], key, v, h, err) : check_metadata(v, h, err);
@@ -215,14 +225,16 @@ mo_status safetensors_parse(tensors *ts, const uint8_t *data, size_t size, const
     if (size < 8) return mo_fail(err, MO_E_FORMAT, "'%.300s' has %zu bytes: too short for a safetensors file", file, size);
     for (int i = 0; i < 8; i++) n |= (uint64_t)data[i] << (8 * i);
     if (n < 2 || n > HEADER_MAX) return mo_fail(err, MO_E_FORMAT, "'%.300s' is no safetensors file: it does not start with a header", file);
-    if (n > size - 8) return mo_fail(err, MO_E_FORMAT, "'%.300s' is cut off: its header has %" PRIu64 " bytes, the file %zu", file, n, size);
+    if (n > size - 8)
+        return mo_fail(err, MO_E_FORMAT, "'%.300s' is cut off: its header has %" PRIu64 " bytes, the file %zu", file, n, size);
     if (data[8] != '{') return mo_fail(err, MO_E_FORMAT, "'%.300s' is no safetensors file: its header is no JSON object", file);
     text = (const char *)data + 8;
     h = (header){ .data = data + 8 + n, .n_data = size - 8 - n, .offset = 8 + n, .file = file };
     if (too_deep(text, (size_t)n)) return mo_fail(err, MO_E_FORMAT, "'%.300s': the header nests deeper than %d", file, DEPTH_MAX);
     if (!(root = json_loadb(text, (size_t)n, JSON_REJECT_DUPLICATES, &je))) {
         if (json_error_code(&je) == json_error_out_of_memory) return mo_fail(err, MO_E_NOMEM, "no memory for the header of '%.300s'", file);
-        return mo_fail(err, MO_E_FORMAT, "'%.200s': the header is no valid JSON: %.100s (file offset 0x%zx)", file, je.text, (size_t)je.position + 8);
+        return mo_fail(err, MO_E_FORMAT, "'%.200s': the header is no valid JSON: %.100s (file offset 0x%zx)", file, je.text,
+                       (size_t)je.position + 8);
     }
     st = json_is_object(root) ? parse_tensors(ts, root, &h, err) : mo_fail(err, MO_E_FORMAT, "'%.300s': the header is no object", file);
     json_decref(root);

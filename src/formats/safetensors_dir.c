@@ -44,7 +44,8 @@ static mo_status collect_shards(shard_index *ix, json_t *map, const char *where,
     const char *name;
     json_t *v;
 
-    if (!(ix->shard = mo_calloc(json_object_size(map) + 1, sizeof *ix->shard))) return mo_fail(err, MO_E_NOMEM, "no memory to read '%.300s'", where);
+    if (!(ix->shard = mo_calloc(json_object_size(map) + 1, sizeof *ix->shard)))
+        return mo_fail(err, MO_E_NOMEM, "no memory to read '%.300s'", where);
     json_object_foreach(map, name, v) {
         const char *file = json_string_value(v);
         if (!file) return mo_fail(err, MO_E_FORMAT, "'%.200s' does not say which file holds tensor '%.200s'", where, name);
@@ -58,7 +59,8 @@ static mo_status collect_shards(shard_index *ix, json_t *map, const char *where,
     qsort(ix->shard, ix->n_shard, sizeof *ix->shard, by_string);
     ix->n_shard = unique(ix->shard, ix->n_shard);
     if (!ix->n_shard) return mo_fail(err, MO_E_FORMAT, "'%.300s' names no tensor", where);
-    if (ix->n_shard > SHARD_MAX) return mo_fail(err, MO_E_LIMIT, "'%.300s' names %zu files, more than the %d allowed", where, ix->n_shard, SHARD_MAX);
+    if (ix->n_shard > SHARD_MAX)
+        return mo_fail(err, MO_E_LIMIT, "'%.300s' names %zu files, more than the %d allowed", where, ix->n_shard, SHARD_MAX);
     return MO_OK;
 }
 
@@ -90,7 +92,8 @@ mo_status shard_index_verify(const shard_index *ix, const tensors *ts, const cha
         const char *file = t ? t->file : o ? o->file : NULL, *base = file ? strrchr(file, '/') : NULL;
 
         if (!file || strcmp(base ? base + 1 : file, json_string_value(v)))
-            return mo_fail(err, MO_E_FORMAT, "'%.150s' says that '%.100s' holds tensor '%.150s', but it does not", where, json_string_value(v), name);
+            return mo_fail(err, MO_E_FORMAT, "'%.150s' says that '%.100s' holds tensor '%.150s', but it does not", where,
+                           json_string_value(v), name);
     }
     return MO_OK;
 }
@@ -128,7 +131,8 @@ static mo_status add_indexed(tensors *ts, const char *dir, const char *index_pat
         char *path = path_join(dir, ix.shard[i]);
         if (!path) st = mo_fail(err, MO_E_NOMEM, "no memory to open '%.200s'", ix.shard[i]);
         else if (!file_exists(path))
-            st = mo_fail(err, MO_E_IO, "'%.200s' is missing from '%.200s': the index names %zu files, download that one too", ix.shard[i], dir, ix.n_shard);
+            st = mo_fail(err, MO_E_IO, "'%.200s' is missing from '%.200s': the index names %zu files, download that one too", ix.shard[i],
+                         dir, ix.n_shard);
         else st = add_file(ts, path, err);
         mo_free(path);
     }
@@ -179,7 +183,10 @@ static mo_status add_all(tensors *ts, const char *dir, mo_error *err)
     mo_status st = list_dir(&name, &n, dir, err);
 
     if (st == MO_OK && !n)
-        st = mo_fail(err, MO_E_UNSUPPORTED, "'%.200s' holds no weights this build can read here; it knows model.safetensors, model.safetensors.index.json with its shards, and *.safetensors", dir);
+        st = mo_fail(err, MO_E_UNSUPPORTED,
+                     "'%.200s' holds no weights this build can read here; it knows model.safetensors, model.safetensors.index.json with "
+                     "its shards, and *.safetensors",
+                     dir);
     for (size_t i = 0; i < n && st == MO_OK; i++) st = add_in_dir(ts, dir, name[i], err);
     for (size_t i = 0; i < n; i++) mo_free(name[i]);
     mo_free(name);

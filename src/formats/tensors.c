@@ -49,7 +49,8 @@ mo_status tensors_map(tensors *ts, const char *path, const file_map **map, const
     tensors_file *f;
     mo_status st;
 
-    if (!grow((void **)&ts->file, ts->n_file, &ts->cap_file, sizeof *ts->file)) return mo_fail(err, MO_E_NOMEM, "no memory to open '%s'", path);
+    if (!grow((void **)&ts->file, ts->n_file, &ts->cap_file, sizeof *ts->file))
+        return mo_fail(err, MO_E_NOMEM, "no memory to open '%s'", path);
     f = &ts->file[ts->n_file];
     memset(f, 0, sizeof *f);
     if (!(f->path = mo_strdup(path))) return mo_fail(err, MO_E_NOMEM, "no memory to open '%s'", path);
@@ -103,7 +104,8 @@ mo_status tensors_index(tensors *ts, mo_error *err)
     qsort(v, n, sizeof *v, compare_names);
     for (size_t i = 1; i < n; i++)
         if (!strcmp(v[i - 1].name, v[i].name))
-            return mo_fail(err, MO_E_FORMAT, "tensor '%.120s' is there twice: in '%.120s' and in '%.120s'", v[i].name, v[i - 1].file, v[i].file);
+            return mo_fail(err, MO_E_FORMAT, "tensor '%.120s' is there twice: in '%.120s' and in '%.120s'", v[i].name, v[i - 1].file,
+                           v[i].file);
     return MO_OK;
 }
 
@@ -132,7 +134,8 @@ mo_status tensors_get(const tensors *ts, const char *name, const tensor **out, m
 
     if ((*out = tensors_find(ts, name))) return MO_OK;
     if ((o = tensors_find_other(ts, name)))
-        return mo_fail(err, MO_E_UNSUPPORTED, "tensor '%.200s' in '%.200s' has type %s, which is no type of weights that this build knows", name, o->file, o->type_name);
+        return mo_fail(err, MO_E_UNSUPPORTED, "tensor '%.200s' in '%.200s' has type %s, which is no type of weights that this build knows",
+                       name, o->file, o->type_name);
     return mo_fail(err, MO_E_FORMAT, "tensor '%.200s' is missing from '%.200s'%s", name, ts->n_file ? ts->file[0].path : "the checkpoint",
                    ts->n_file > 1 ? " and its other shards" : "");
 }

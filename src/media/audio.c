@@ -86,7 +86,7 @@ static mo_status convert_rate(pcm *p, int32_t rate_hz, mo_error *err)
 
     if (st != MO_OK) return st;
     mo_free(p->x);
-    *p = (pcm){y, n, rate_hz};
+    *p = (pcm){ y, n, rate_hz };
     return MO_OK;
 }
 
@@ -102,8 +102,7 @@ static mo_status finish(pcm *out, SNDFILE *f, const SF_INFO *info, int32_t rate_
         st = mo_fail(err, MO_E_UNSUPPORTED, "sample rate %d Hz is above %d Hz", info->samplerate, AUDIO_MAX_RATE_HZ);
     else if (info->samplerate < AUDIO_MIN_RATE_HZ && rate_hz)
         st = mo_fail(err, MO_E_UNSUPPORTED, "sample rate %d Hz is below %d Hz", info->samplerate, AUDIO_MIN_RATE_HZ);
-    else
-        st = read_all(out, f, info, err);
+    else st = read_all(out, f, info, err);
     sf_close(f);
     out->rate_hz = info->samplerate;
     if (st == MO_OK && !out->n) st = mo_fail(err, MO_E_FORMAT, "the sound file holds no samples");
@@ -166,8 +165,8 @@ static sf_count_t memory_write(const void *src, sf_count_t n, void *user) { retu
 
 mo_status audio_decode(pcm *out, const void *data, size_t n, int32_t rate_hz, mo_error *err)
 {
-    SF_VIRTUAL_IO io = {memory_size, memory_seek, memory_read, memory_write, memory_tell};
-    memory_file m = {data, (sf_count_t)n, 0};
+    SF_VIRTUAL_IO io = { memory_size, memory_seek, memory_read, memory_write, memory_tell };
+    memory_file m = { data, (sf_count_t)n, 0 };
     SF_INFO info;
 
     memset(out, 0, sizeof *out);

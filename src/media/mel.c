@@ -190,7 +190,7 @@ static void power_spectrum(double power[N_BIN], cvec *z, const mel_bank *m)
         int a = k == N_HALF ? 0 : k, b = k ? N_HALF - k : 0;
         double er = 0.5 * (z->re[a] + z->re[b]), ei = 0.5 * (z->im[a] - z->im[b]);
         double or = 0.5 * (z->im[a] + z->im[b]), oi = 0.5 * (z->re[b] - z->re[a]);
-        double re = er + or * m->cos_n[k] - oi * m->sin_n[k], im = ei + or * m->sin_n[k] + oi * m->cos_n[k];
+        double re = er + or *m->cos_n[k] - oi * m->sin_n[k], im = ei + or *m->sin_n[k] + oi * m->cos_n[k];
 
         power[k] = re * re + im * im;
     }

@@ -20,8 +20,8 @@ enum {
     N_EDGE = 2,                              /* frames 0 and 1 reach over the left end */
     HALF = MEL_N_FFT / 2,
     CHUNK_FRAMES = MEL_STREAM_CHUNK / MEL_HOP,
-    SLIDE_SAMPLES = 160000,                  /* 10 s */
-    DYNAMIC_SAMPLES = 80000,                 /* 5 s: shorter windows have a fixed floor */
+    SLIDE_SAMPLES = 160000,  /* 10 s */
+    DYNAMIC_SAMPLES = 80000, /* 5 s: shorter windows have a fixed floor */
     CAP_USUAL = MEL_MAX_SAMPLES + 2 * MEL_STREAM_CHUNK
 };
 
@@ -44,7 +44,7 @@ struct mel_stream {
     float *peak; /* [N_FRAME_MAX] largest value of each */
 };
 
-static const stream_pos start = {.n_kept = N_EDGE, .is_first = true, .is_dynamic = true};
+static const stream_pos start = { .n_kept = N_EDGE, .is_first = true, .is_dynamic = true };
 
 mo_status mel_stream_new(mel_stream **out, const mel_bank *bank, int32_t redundancy_ms, mo_error *err)
 {

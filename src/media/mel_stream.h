@@ -48,12 +48,12 @@ mo_status mel_stream_snapshot(mel_stream **out, const mel_stream *s, mo_error *e
 mo_status mel_stream_restore(mel_stream *s, const mel_stream *snapshot, mo_error *err);
 
 typedef struct mel_stream_state {
-    int64_t frame0;         /* global index of the window's first frame */
-    int64_t n_emitted;      /* global index of the next frame to emit, redundancy aside */
-    int64_t n_sample;       /* in the window */
-    int64_t n_push;         /* calls of push since reset */
+    int64_t frame0;          /* global index of the window's first frame */
+    int64_t n_emitted;       /* global index of the next frame to emit, redundancy aside */
+    int64_t n_sample;        /* in the window */
+    int64_t n_push;          /* calls of push since reset */
     int64_t n_sample_wanted; /* what the next push should bring */
-    bool is_dynamic;        /* the floor follows the loudest frame (window of 5 s or more) */
+    bool is_dynamic;         /* the floor follows the loudest frame (window of 5 s or more) */
 } mel_stream_state;
 
 void mel_stream_get_state(mel_stream_state *out, const mel_stream *s);

@@ -20,13 +20,13 @@
 #include "core/alloc.h"
 
 enum {
-    N_TABLE = 8192,            /* points a zero crossing */
-    N_HALF = 50 * N_TABLE,     /* the table is h[0 .. N_HALF] */
-    N_KEPT_MAX = 1 << 20       /* weights of all phases together that are worth keeping (8 MiB) */
+    N_TABLE = 8192,        /* points a zero crossing */
+    N_HALF = 50 * N_TABLE, /* the table is h[0 .. N_HALF] */
+    N_KEPT_MAX = 1 << 20   /* weights of all phases together that are worth keeping (8 MiB) */
 };
 
 #define KAISER_BETA 12.984585292873842
-#define ROLLOFF 0.9173473712608761
+#define ROLLOFF     0.9173473712608761
 
 typedef struct filter {
     double ratio, s, scale;
@@ -92,7 +92,7 @@ static void fill_phase(phase *p, const filter *f, double frac)
 /* Eight partial sums keep the adders busy; the sum's order differs from the original's by less than float32 shows. */
 static double dot(const float *x, const double *w, int64_t n)
 {
-    double a[8] = {0}, sum;
+    double a[8] = { 0 }, sum;
     int64_t i = 0;
 
     for (; i + 8 <= n; i += 8)
@@ -160,7 +160,7 @@ static mo_status run_each(float *y, int64_t n_y, const float *x, int64_t n, cons
     for (int64_t t = 0; t < n_y; t++) {
         double p = (double)t / f->ratio;
         int64_t k = (int64_t)p;
-        phase ph = {w, 0, 0};
+        phase ph = { w, 0, 0 };
 
         if (k >= n) break;
         fill_phase(&ph, f, p - (double)k);
@@ -205,10 +205,8 @@ static mo_status resample_into(float *y, const float *x, int64_t n, int32_t from
     filter f;
 
     if ((st = filter_init(&f, from_hz, to_hz, n_set, err)) != MO_OK) return st;
-    if (n_phase < n_y && (n_phase + 1) * 2 * f.n_wing <= N_KEPT_MAX)
-        st = run_kept(y, n_y, x, n, &f, n_phase, m, err);
-    else
-        st = run_each(y, n_y, x, n, &f, err);
+    if (n_phase < n_y && (n_phase + 1) * 2 * f.n_wing <= N_KEPT_MAX) st = run_kept(y, n_y, x, n, &f, n_phase, m, err);
+    else st = run_each(y, n_y, x, n, &f, err);
     mo_free(f.h);
     return st;
 }

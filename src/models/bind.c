@@ -41,8 +41,8 @@ static void wrong_shape(binder *b, const tensor *t, const char *expected)
     char got[128];
 
     shape_text(got, sizeof got, t->dim, t->n_dim);
-    b->st = mo_fail(b->err, MO_E_FORMAT, "tensor '%s': shape %s, expected %s (file %s, offset 0x%" PRIx64 ")", t->name, got,
-                    expected, t->file ? t->file : "?", t->file_offset);
+    b->st = mo_fail(b->err, MO_E_FORMAT, "tensor '%s': shape %s, expected %s (file %s, offset 0x%" PRIx64 ")", t->name, got, expected,
+                    t->file ? t->file : "?", t->file_offset);
 }
 
 /* The tensor of that name with a known type, or NULL and the failure kept. */

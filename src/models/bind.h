@@ -50,7 +50,8 @@ int bind_count_layers(const binder *b, const char *prefix);
 /* Matrix [n_row, n_col]: the tensor's first dimension is n_row and the product of the others n_col. */
 void bind_weight(binder *b, weight *out, int64_t n_row, int64_t n_col, const char *fmt, ...) MO_PRINTF(5, 6);
 /* Rows [row, row + n_row) of a matrix of n_row_all rows, e.g. a third of a fused q, k, v. */
-void bind_weight_rows(binder *b, weight *out, int64_t row, int64_t n_row, int64_t n_row_all, int64_t n_col, const char *fmt, ...) MO_PRINTF(7, 8);
+void bind_weight_rows(binder *b, weight *out, int64_t row, int64_t n_row, int64_t n_row_all, int64_t n_col, const char *fmt, ...)
+    MO_PRINTF(7, 8);
 /* Transpose [n_col, n_row] of a tensor stored as [n_row, n_col], in a copy that *owned keeps (host memory, mo_free after
  * unbind_weight). For checkpoints that multiply from the other side. */
 void bind_weight_transposed(binder *b, weight *out, void **owned, int64_t n_row, int64_t n_col, const char *fmt, ...) MO_PRINTF(6, 7);

@@ -22,13 +22,15 @@ static mo_status open_hf(checkpoint *c, const char *path, const checkpoint_opts 
 {
     mo_status st;
 
-    if (o->vision_path || o->audio_path) return mo_fail(err, MO_E_ARG, "'%.300s' is a Hugging Face folder: it has its encoders in it, files for them cannot be named", path);
+    if (o->vision_path || o->audio_path)
+        return mo_fail(err, MO_E_ARG, "'%.300s' is a Hugging Face folder: it has its encoders in it, files for them cannot be named", path);
     if ((st = model_config_load(&c->cfg, path, err)) != MO_OK) return st;
     return tensors_open_safetensors(&c->ts, path, err);
 }
 
 /* An encoder's file: the caller's, or one that is found. *out NULL: there is none. */
-static mo_status add_encoder(checkpoint *c, gguf **out, char **taken, const char *llm_path, const char *named, gguf_role role, mo_error *err)
+static mo_status add_encoder(checkpoint *c, gguf **out, char **taken, const char *llm_path, const char *named, gguf_role role,
+                             mo_error *err)
 {
     const char *what = role == GGUF_ROLE_VISION ? "vision" : "audio";
     mo_status st;
@@ -49,7 +51,8 @@ static mo_status open_gguf(checkpoint *c, const char *path, const checkpoint_opt
 
     if ((st = tensors_new(&c->ts, err)) != MO_OK) return st;
     if ((st = gguf_add(c->ts, &c->meta, path, err)) != MO_OK) return st;
-    if (gguf_role_of(c->meta) != GGUF_ROLE_LLM) return mo_fail(err, MO_E_FORMAT, "'%.300s' is no language model: it has no vocabulary; name the language model's file", path);
+    if (gguf_role_of(c->meta) != GGUF_ROLE_LLM)
+        return mo_fail(err, MO_E_FORMAT, "'%.300s' is no language model: it has no vocabulary; name the language model's file", path);
     if (!o->no_vision) st = add_encoder(c, &vision, &c->vision_path, path, o->vision_path, GGUF_ROLE_VISION, err);
     if (st == MO_OK && !o->no_audio) st = add_encoder(c, &audio, &c->audio_path, path, o->audio_path, GGUF_ROLE_AUDIO, err);
     if (st == MO_OK) st = tensors_index(c->ts, err);
@@ -105,8 +108,10 @@ static mo_status get_texts(tokenizer_text **out, size_t *n, const gguf *g, const
 
 static mo_status tokenizer_from_gguf(tokenizer **out, const gguf *g, mo_error *err)
 {
-    tokenizer_lists l = { .bos = id_of(g, "tokenizer.ggml.bos_token_id"), .eos = id_of(g, "tokenizer.ggml.eos_token_id"),
-                          .pad = id_of(g, "tokenizer.ggml.padding_token_id"), .unk = id_of(g, "tokenizer.ggml.unknown_token_id") };
+    tokenizer_lists l = { .bos = id_of(g, "tokenizer.ggml.bos_token_id"),
+                          .eos = id_of(g, "tokenizer.ggml.eos_token_id"),
+                          .pad = id_of(g, "tokenizer.ggml.padding_token_id"),
+                          .unk = id_of(g, "tokenizer.ggml.unknown_token_id") };
     gguf_text model = { 0 }, pre = { 0 };
     tokenizer_text *tokens = NULL, *merges = NULL;
     int32_t *types = NULL;
@@ -116,8 +121,8 @@ static mo_status tokenizer_from_gguf(tokenizer **out, const gguf *g, mo_error *e
 
     gguf_get_text(g, "tokenizer.ggml.model", &model);
     if (!gguf_text_is(model, "gpt2"))
-        return mo_fail(err, MO_E_UNSUPPORTED, "the vocabulary of '%.300s' is of kind '%.*s'; this build knows byte-level BPE ('gpt2')", g->file, (int)(model.n < 40 ? model.n : 40),
-                       model.n ? model.s : "");
+        return mo_fail(err, MO_E_UNSUPPORTED, "the vocabulary of '%.300s' is of kind '%.*s'; this build knows byte-level BPE ('gpt2')",
+                       g->file, (int)(model.n < 40 ? model.n : 40), model.n ? model.s : "");
     if (gguf_get_text(g, "tokenizer.ggml.pre", &pre)) {
         snprintf(pre_name, sizeof pre_name, "%.*s", (int)(pre.n < 63 ? pre.n : 63), pre.s);
         l.pre = pre_name;
@@ -125,7 +130,8 @@ static mo_status tokenizer_from_gguf(tokenizer **out, const gguf *g, mo_error *e
     gguf_get_bool(g, "tokenizer.ggml.add_bos_token", &l.add_bos);
     if ((st = get_texts(&tokens, &l.n_token, g, "tokenizer.ggml.tokens", err)) != MO_OK) goto done;
     if ((st = get_texts(&merges, &l.n_merge, g, "tokenizer.ggml.merges", err)) != MO_OK) goto done;
-    if (gguf_find(g, "tokenizer.ggml.token_type") && (st = gguf_get_ints(g, "tokenizer.ggml.token_type", &types, &n_type, err)) != MO_OK) goto done;
+    if (gguf_find(g, "tokenizer.ggml.token_type") && (st = gguf_get_ints(g, "tokenizer.ggml.token_type", &types, &n_type, err)) != MO_OK)
+        goto done;
     if (types && n_type != l.n_token) {
         st = mo_fail(err, MO_E_FORMAT, "'%.300s' has %zu tokens but %zu token types", g->file, l.n_token, n_type);
         goto done;
@@ -182,7 +188,8 @@ static const struct {
 static chat_kind kind_by_template(gguf_text t)
 {
     for (size_t i = 0; i < sizeof template_marks / sizeof *template_marks; i++)
-        if (gguf_text_has(t, template_marks[i].mark) && (!*template_marks[i].also || gguf_text_has(t, template_marks[i].also))) return template_marks[i].kind;
+        if (gguf_text_has(t, template_marks[i].mark) && (!*template_marks[i].also || gguf_text_has(t, template_marks[i].also)))
+            return template_marks[i].kind;
     return CHAT_V40;
 }
 

@@ -18,7 +18,7 @@
 typedef struct checkpoint {
     model_config cfg;
     tensors *ts;
-    gguf *meta; /* of the language model's file, or NULL: a Hugging Face folder */
+    gguf *meta;                     /* of the language model's file, or NULL: a Hugging Face folder */
     char *vision_path, *audio_path; /* encoder files that were taken, or NULL */
 } checkpoint;
 

@@ -109,7 +109,8 @@ static mo_status pick_llm(char **out, const list *l, const char *dir, mo_error *
         if (st != MO_OK) return st;
         if (role != GGUF_ROLE_LLM) continue;
         if (found >= 0)
-            return mo_fail(err, MO_E_ARG, "'%.200s' has several language models, '%.100s' and '%.100s' among them: name the file", dir, base_name(l->path[found]), base_name(l->path[i]));
+            return mo_fail(err, MO_E_ARG, "'%.200s' has several language models, '%.100s' and '%.100s' among them: name the file", dir,
+                           base_name(l->path[found]), base_name(l->path[i]));
         found = i;
     }
     if (found < 0) return mo_fail(err, MO_E_FORMAT, "'%.300s' has neither a config.json nor a GGUF file of a language model in it", dir);
@@ -175,7 +176,9 @@ static mo_status pick_encoder(char **out, const list *l, const char *llm_path, g
 
     for (int i = 0; i < l->n && st == MO_OK; i++) {
         const char *name = base_name(l->path[i]);
-        if (!name_fits(name, role) || (best >= 0 && score(name, base_name(llm_path)) <= score(base_name(l->path[best]), base_name(llm_path)))) continue;
+        if (!name_fits(name, role) ||
+            (best >= 0 && score(name, base_name(llm_path)) <= score(base_name(l->path[best]), base_name(llm_path))))
+            continue;
         if ((st = look(&got, &width, l->path[i], err)) == MO_OK && got == role && width == llm_width) best = i;
     }
     if (st != MO_OK || best < 0) return st;

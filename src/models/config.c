@@ -46,7 +46,8 @@ static int32_t get_int(reader *r, const json_t *o, const char *part, const char 
     d = json_number_value(v);
     if (!json_is_number(v) || d != floor(d) || d < lo || d > hi) {
         char *text = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT);
-        r->st = mo_fail(r->err, MO_E_FORMAT, "'%.250s': %s%s is %.60s; an integer from %d to %d is needed", r->where, part, key, text ? text : "?", (int)lo, (int)hi);
+        r->st = mo_fail(r->err, MO_E_FORMAT, "'%.250s': %s%s is %.60s; an integer from %d to %d is needed", r->where, part, key,
+                        text ? text : "?", (int)lo, (int)hi);
         free(text); /* jansson's own allocation */
         return 0;
     }
@@ -113,12 +114,15 @@ static void must_be(reader *r, const char *part, const char *key, const char *go
 /* ---- which member ---- */
 
 static const char *const member_names[] = {
-    [MEMBER_UNKNOWN] = "unknown",          [MEMBER_O45] = "MiniCPM-o 4.5", [MEMBER_V45] = "MiniCPM-V 4.5", [MEMBER_V40] = "MiniCPM-V 4.0",
-    [MEMBER_O26] = "MiniCPM-o 2.6",        [MEMBER_V26] = "MiniCPM-V 2.6", [MEMBER_V25] = "MiniCPM-Llama3-V 2.5", [MEMBER_V20] = "MiniCPM-V 2.0",
-    [MEMBER_V10] = "MiniCPM-V 1.0",        [MEMBER_OMNILMM] = "OmniLMM-12B", [MEMBER_TEXT] = "language model",
+    [MEMBER_UNKNOWN] = "unknown",   [MEMBER_O45] = "MiniCPM-o 4.5",   [MEMBER_V45] = "MiniCPM-V 4.5",        [MEMBER_V40] = "MiniCPM-V 4.0",
+    [MEMBER_O26] = "MiniCPM-o 2.6", [MEMBER_V26] = "MiniCPM-V 2.6",   [MEMBER_V25] = "MiniCPM-Llama3-V 2.5", [MEMBER_V20] = "MiniCPM-V 2.0",
+    [MEMBER_V10] = "MiniCPM-V 1.0", [MEMBER_OMNILMM] = "OmniLMM-12B", [MEMBER_TEXT] = "language model",
 };
 
-const char *model_member_name(model_member m) { return (unsigned)m < sizeof member_names / sizeof *member_names ? member_names[m] : "unknown"; }
+const char *model_member_name(model_member m)
+{
+    return (unsigned)m < sizeof member_names / sizeof *member_names ? member_names[m] : "unknown";
+}
 
 /* The kinds of decoder block, as transformers names them. */
 typedef enum backbone { BB_UNKNOWN, BB_QWEN3, BB_QWEN2, BB_LLAMA, BB_MINICPM, BB_MISTRAL } backbone;
@@ -138,7 +142,8 @@ static void read_version(reader *r, model_config *c, const json_t *root)
     const json_t *v = child(root, "version");
 
     if (!v || r->st != MO_OK) return;
-    if (json_is_string(v) && strlen(json_string_value(v)) < sizeof c->version) snprintf(c->version, sizeof c->version, "%s", json_string_value(v));
+    if (json_is_string(v) && strlen(json_string_value(v)) < sizeof c->version)
+        snprintf(c->version, sizeof c->version, "%s", json_string_value(v));
     else if (json_is_number(v) && fabs(json_number_value(v)) < 1000) snprintf(c->version, sizeof c->version, "%.1f", json_number_value(v));
     else r->st = mo_fail(r->err, MO_E_FORMAT, "'%.300s': version must be a short string or a number", r->where);
 }
@@ -158,7 +163,8 @@ static const known_version known_versions[] = {
 static model_member unversioned_v(const json_t *root, backbone hint)
 {
     bool is_2b = hint ? hint == BB_MINICPM
-                      : json_integer_value(child(root, "hidden_size")) == 2304 && (!child(root, "query_num") || json_integer_value(child(root, "query_num")) == 64);
+                      : json_integer_value(child(root, "hidden_size")) == 2304 &&
+                            (!child(root, "query_num") || json_integer_value(child(root, "query_num")) == 64);
 
     if (!is_2b) return MEMBER_V25;
     return json_is_true(child(root, "slice_mode")) ? MEMBER_V20 : MEMBER_V10;
@@ -166,12 +172,14 @@ static model_member unversioned_v(const json_t *root, backbone hint)
 
 static backbone read_member(reader *r, model_config *c, const json_t *root)
 {
-    const char *type = get_string(r, root, "", "model_type", ""), *name = get_string(r, get_object(r, root, "synth"), "synth.", "backbone", "");
+    const char *type = get_string(r, root, "", "model_type", ""),
+               *name = get_string(r, get_object(r, root, "synth"), "synth.", "backbone", "");
     backbone hint = backbone_by_name(name), bb = BB_UNKNOWN;
 
     read_version(r, c, root);
     if (r->st == MO_OK && *name && !hint)
-        r->st = mo_fail(r->err, MO_E_UNSUPPORTED, "'%.250s': synth.backbone is '%.60s'; this build knows qwen3, qwen2, llama, minicpm and mistral", r->where, name);
+        r->st = mo_fail(r->err, MO_E_UNSUPPORTED,
+                        "'%.250s': synth.backbone is '%.60s'; this build knows qwen3, qwen2, llama, minicpm and mistral", r->where, name);
     if (r->st != MO_OK) return BB_UNKNOWN;
     for (size_t i = 0; i < sizeof known_versions / sizeof *known_versions; i++)
         if (!strcmp(type, known_versions[i].type) && !strcmp(c->version, known_versions[i].version)) {
@@ -188,7 +196,9 @@ static backbone read_member(reader *r, model_config *c, const json_t *root)
         c->member = MEMBER_TEXT;
     }
     if (!c->member) {
-        r->st = mo_fail(r->err, MO_E_UNSUPPORTED, "'%.200s': model_type '%.60s'%s%.16s; this build knows minicpmo 4.5 and 2.6, minicpmv 4.5, 4.0, 2.6, 2.5, 2.0 and 1.0, omnilmm, and plain qwen3, qwen2, llama, mistral and minicpm",
+        r->st = mo_fail(r->err, MO_E_UNSUPPORTED,
+                        "'%.200s': model_type '%.60s'%s%.16s; this build knows minicpmo 4.5 and 2.6, minicpmv 4.5, 4.0, 2.6, 2.5, 2.0 and "
+                        "1.0, omnilmm, and plain qwen3, qwen2, llama, mistral and minicpm",
                         r->where, type, *c->version ? " version " : "", c->version);
         return BB_UNKNOWN;
     }
@@ -207,7 +217,8 @@ static void read_longrope(reader *r, llm_config *l, const json_t *s)
     double factor = get_real(r, s, "rope_scaling.", "factor", 1.0, 1e-3, 1e6), attn;
     int32_t n_ctx = get_int(r, s, "rope_scaling.", "original_max_position_embeddings", l->n_ctx_train, 2, 1 << 28);
 
-    must(r, json_array_size(shorts) == n && json_array_size(longs) == n, "rope_scaling.short_factor and long_factor must have head_dim / 2 numbers");
+    must(r, json_array_size(shorts) == n && json_array_size(longs) == n,
+         "rope_scaling.short_factor and long_factor must have head_dim / 2 numbers");
     if (r->st != MO_OK) return;
     if (!(l->rope_factor = mo_calloc(n, sizeof(float)))) {
         r->st = mo_fail(r->err, MO_E_NOMEM, "no memory for %zu rotary factors", n);
@@ -235,7 +246,8 @@ static void read_rope(reader *r, llm_config *l, const json_t *root, double theta
     if (r->st != MO_OK) return;
     if (!strcmp(type, "longrope") || !strcmp(type, "su")) read_longrope(r, l, s);
     else if (strcmp(type, "default"))
-        r->st = mo_fail(r->err, MO_E_UNSUPPORTED, "'%.250s': rope_scaling of type '%.60s'; this build knows default and longrope", r->where, type);
+        r->st = mo_fail(r->err, MO_E_UNSUPPORTED, "'%.250s': rope_scaling of type '%.60s'; this build knows default and longrope", r->where,
+                        type);
 }
 
 /* What a config.json may leave out, by backbone; the numbers are the released models'. */
@@ -266,7 +278,8 @@ static void read_window(reader *r, llm_config *l, const json_t *root, backbone b
         int32_t window = get_int(r, root, "", "sliding_window", l->n_ctx_train, 1, 1 << 28);
         if (window < l->n_ctx_train) l->n_ctx_train = window;
     } else if (get_bool(r, root, "", "use_sliding_window", false)) {
-        if (r->st == MO_OK) r->st = mo_fail(r->err, MO_E_UNSUPPORTED, "'%.300s': use_sliding_window is true; this build knows full attention", r->where);
+        if (r->st == MO_OK)
+            r->st = mo_fail(r->err, MO_E_UNSUPPORTED, "'%.300s': use_sliding_window is true; this build knows full attention", r->where);
     }
 }
 
@@ -295,7 +308,8 @@ static void read_llm(reader *r, model_config *c, const json_t *root, backbone bb
     l->n_ctx_train = get_int(r, root, "", "max_position_embeddings", d.n_ctx, 1, 1 << 28);
     l->rms_eps = (float)get_real(r, root, "", "rms_norm_eps", d.rms_eps, 1e-12, 1e-1);
     if (r->st != MO_OK) return;
-    must(r, d.head_dim || child(root, "head_dim") || l->n_embd % l->n_head == 0, "hidden_size is no multiple of num_attention_heads and there is no head_dim");
+    must(r, d.head_dim || child(root, "head_dim") || l->n_embd % l->n_head == 0,
+         "hidden_size is no multiple of num_attention_heads and there is no head_dim");
     l->head_dim = get_int(r, root, "", "head_dim", d.head_dim ? d.head_dim : l->n_embd / l->n_head, 2, 1024);
     must(r, l->head_dim % 2 == 0, "head_dim must be even");
     must(r, l->head_dim <= HEAD_DIM_MAX, "head_dim is above 512, the longest head this build knows");
@@ -345,7 +359,8 @@ static void read_vision(reader *r, model_config *c, const json_t *root)
     /* The class default is true, but every released checkpoint of the NaViT kind says false and has all its layers. */
     if (get_bool(r, root, "", "drop_vision_last_layer", is_timm) && v->n_layer > 1) v->n_layer--;
     must(r, v->n_embd % v->n_head == 0, "vision_config: hidden_size must be a multiple of num_attention_heads");
-    must(r, v->n_embd / v->n_head <= HEAD_DIM_MAX, "vision_config: hidden_size / num_attention_heads is above 512, the longest head this build knows");
+    must(r, v->n_embd / v->n_head <= HEAD_DIM_MAX,
+         "vision_config: hidden_size / num_attention_heads is above 512, the longest head this build knows");
     must(r, v->image_size >= v->patch_size, "vision_config: image_size is smaller than patch_size");
     must_be(r, "vision_config.", "hidden_act", get_string(r, o, "vision_config.", "hidden_act", "gelu_pytorch_tanh"), "gelu_pytorch_tanh");
 
@@ -356,7 +371,8 @@ static void read_vision(reader *r, model_config *c, const json_t *root)
     must(r, c->llm.n_embd % 128 == 0, "hidden_size must be a multiple of 128 for the resampler's heads");
 
     /* 9 and not the class default 1: what every released processor file says */
-    c->slice = (slice_config){ .max_slice_nums = 9, .scale_resolution = 448, .patch_size = v->patch_size, .slice_mode = c->member != MEMBER_V10 };
+    c->slice =
+        (slice_config){ .max_slice_nums = 9, .scale_resolution = 448, .patch_size = v->patch_size, .slice_mode = c->member != MEMBER_V10 };
     c->slice.use_image_id = c->member != MEMBER_V25 && !is_timm;
     read_slice(r, &c->slice, get_object(r, root, "slice_config"), "slice_config.");
     read_slice_switches(r, &c->slice, root);
@@ -378,7 +394,8 @@ static void read_audio(reader *r, model_config *c, const json_t *root)
     a->chunk_length_s = (float)get_real(r, root, "", "audio_chunk_length", 1.0, -1, 3600);
     if (r->st != MO_OK) return;
     must(r, a->n_embd % a->n_head == 0, "audio_config: d_model must be a multiple of encoder_attention_heads");
-    must(r, a->n_embd / a->n_head <= HEAD_DIM_MAX, "audio_config: d_model / encoder_attention_heads is above 512, the longest head this build knows");
+    must(r, a->n_embd / a->n_head <= HEAD_DIM_MAX,
+         "audio_config: d_model / encoder_attention_heads is above 512, the longest head this build knows");
     /* the projector's input width is encoder_ffn_dim / 4, what it is fed is d_model wide */
     must(r, a->n_ff == 4 * a->n_embd, "audio_config: encoder_ffn_dim must be 4 * d_model");
     must_be(r, "audio_config.", "activation_function", get_string(r, o, "audio_config.", "activation_function", "gelu"), "gelu");
@@ -405,13 +422,16 @@ static void read_tts(reader *r, model_config *c, const json_t *root)
     t->rms_eps = 1e-6f; /* the constructor forwards neither: the Llama class defaults hold */
     t->rope_theta = 10000;
     if (r->st != MO_OK) return;
-    must(r, t->n_embd % t->n_head == 0 && t->n_embd / t->n_head % 2 == 0, "tts_config: hidden_size must be an even multiple of num_attention_heads");
+    must(r, t->n_embd % t->n_head == 0 && t->n_embd / t->n_head % 2 == 0,
+         "tts_config: hidden_size must be an even multiple of num_attention_heads");
     t->head_dim = t->n_embd / t->n_head;
     must(r, t->head_dim <= HEAD_DIM_MAX, "tts_config: hidden_size / num_attention_heads is above 512, the longest head this build knows");
     must(r, t->n_head % t->n_kv_head == 0, "tts_config: num_attention_heads must be a multiple of num_key_value_heads");
     must(r, t->llm_dim == c->llm.n_embd, "tts_config.llm_dim must be the language model's hidden_size");
-    must(r, t->audio_bos_id < t->n_text && t->text_eos_id < t->n_text, "tts_config: audio_bos_token_id and text_eos_token_id must be below num_text_tokens");
-    must_be(r, "tts_config.", "condition_type", get_string(r, o, "tts_config.", "condition_type", "hidden_text_merge"), "hidden_text_merge");
+    must(r, t->audio_bos_id < t->n_text && t->text_eos_id < t->n_text,
+         "tts_config: audio_bos_token_id and text_eos_token_id must be below num_text_tokens");
+    must_be(r, "tts_config.", "condition_type", get_string(r, o, "tts_config.", "condition_type", "hidden_text_merge"),
+            "hidden_text_merge");
     must_be(r, "tts_config.", "backbone_model", get_string(r, o, "tts_config.", "backbone_model", "llama"), "llama");
     must_be(r, "tts_config.", "projector_type", get_string(r, o, "tts_config.", "projector_type", "mlp"), "mlp");
 }
@@ -419,7 +439,8 @@ static void read_tts(reader *r, model_config *c, const json_t *root)
 static void read_root(reader *r, model_config *c, const json_t *root)
 {
     backbone bb = read_member(r, c, root);
-    bool is_omni = c->member == MEMBER_O45 || c->member == MEMBER_O26, is_image_text = c->member && c->member != MEMBER_TEXT && c->member != MEMBER_OMNILMM;
+    bool is_omni = c->member == MEMBER_O45 || c->member == MEMBER_O26,
+         is_image_text = c->member && c->member != MEMBER_TEXT && c->member != MEMBER_OMNILMM;
 
     if (r->st != MO_OK) return;
     read_llm(r, c, root, bb);

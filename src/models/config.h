@@ -28,7 +28,7 @@ typedef struct llm_config {
     int32_t n_layer, n_embd, n_head, n_kv_head, head_dim, n_ff, n_vocab, n_ctx_train;
     float rms_eps;
     double rope_theta;
-    float *rope_factor;  /* [head_dim/2] divisors of the frequencies (longrope), or NULL; owned */
+    float *rope_factor;     /* [head_dim/2] divisors of the frequencies (longrope), or NULL; owned */
     float rope_attn_factor; /* multiplies cos and sin: 1 */
     bool has_qk_norm, has_qkv_bias, is_tied;
     float embd_scale;     /* text embeddings times this (MiniCPM 12), else 1 */
@@ -54,16 +54,16 @@ typedef struct slice_config {
 
 typedef struct audio_config {
     int32_t n_layer, n_embd, n_head, n_ff, n_mel, n_pos, pool_step; /* n_pos 1500 */
-    float chunk_length_s; /* audio_chunk_length: block-causal attention in blocks of this */
+    float chunk_length_s;                                           /* audio_chunk_length: block-causal attention in blocks of this */
 } audio_config;
 
 /* The speech-token language model (Llama block, theta 10000, eps 1e-6). */
 typedef struct tts_config {
     int32_t n_layer, n_embd, n_head, n_kv_head, head_dim, n_ff, n_ctx_train;
-    int32_t n_text, n_code, n_vq;  /* rows of emb_text; rows of each of the n_vq emb_code (its last one is EOS) */
-    int32_t llm_dim;               /* width of the hidden states it is conditioned on */
+    int32_t n_text, n_code, n_vq;      /* rows of emb_text; rows of each of the n_vq emb_code (its last one is EOS) */
+    int32_t llm_dim;                   /* width of the hidden states it is conditioned on */
     int32_t audio_bos_id, text_eos_id; /* rows of emb_text */
-    bool normalize_hidden;         /* projected hidden states are scaled to length 1 */
+    bool normalize_hidden;             /* projected hidden states are scaled to length 1 */
     float rms_eps;
     double rope_theta;
 } tts_config;

@@ -111,8 +111,8 @@ static vocabulary look_at_vocabulary(reader *r)
     const struct {
         const char *text;
         bool *has;
-    } known[] = { { "<|listen|>", &v.listen }, { "<|tts_bos|>", &v.tts_bos }, { "<|spk_bos|>", &v.spk_bos }, { "<slice>", &v.slice },
-                  { "<|im_start|>", &v.im_start }, { "<|start_header_id|>", &v.header } };
+    } known[] = { { "<|listen|>", &v.listen }, { "<|tts_bos|>", &v.tts_bos },   { "<|spk_bos|>", &v.spk_bos },
+                  { "<slice>", &v.slice },     { "<|im_start|>", &v.im_start }, { "<|start_header_id|>", &v.header } };
     gguf_text *token;
     size_t n;
 
@@ -132,9 +132,9 @@ typedef struct known_version {
 } known_version;
 
 static const known_version known_versions[] = {
-    { 100045, NULL, MEMBER_O45 }, { 6, "qwen3", MEMBER_V45 }, { 6, "llama", MEMBER_V40 }, { 5, NULL, MEMBER_V40 },   { 40, NULL, MEMBER_V40 },
-    { 4, NULL, MEMBER_O26 },      { 3, NULL, MEMBER_V26 },    { 2, NULL, MEMBER_V25 },    { 25, NULL, MEMBER_V25 },  { 1, NULL, MEMBER_V20 },
-    { 20, NULL, MEMBER_V20 },
+    { 100045, NULL, MEMBER_O45 }, { 6, "qwen3", MEMBER_V45 }, { 6, "llama", MEMBER_V40 }, { 5, NULL, MEMBER_V40 },
+    { 40, NULL, MEMBER_V40 },     { 4, NULL, MEMBER_O26 },    { 3, NULL, MEMBER_V26 },    { 2, NULL, MEMBER_V25 },
+    { 25, NULL, MEMBER_V25 },     { 1, NULL, MEMBER_V20 },    { 20, NULL, MEMBER_V20 },
 };
 
 /* Without a version, or with one that several members share (26, 45, 451): by backbone and vocabulary. */
@@ -155,46 +155,46 @@ static void read_member(reader *r, model_config *c, const gguf *vision)
 
     for (size_t i = 0; i < sizeof llm_archs / sizeof *llm_archs; i++) known |= !strcmp(r->arch, llm_archs[i]);
     if (!known) {
-        r->st = mo_fail(r->err, MO_E_UNSUPPORTED, "'%.300s' has architecture '%s'; this build knows the language models qwen3, qwen2, llama and minicpm", r->g->file, r->arch);
+        r->st = mo_fail(r->err, MO_E_UNSUPPORTED,
+                        "'%.300s' has architecture '%s'; this build knows the language models qwen3, qwen2, llama and minicpm", r->g->file,
+                        r->arch);
         return;
     }
     snprintf(c->model_type, sizeof c->model_type, "%s", r->arch);
     if (vision && gguf_get_int(vision, "clip.minicpmv_version", &version)) {
         snprintf(c->version, sizeof c->version, "%" PRId64, version);
         for (size_t i = 0; i < sizeof known_versions / sizeof *known_versions && !c->member; i++)
-            if (known_versions[i].version == version && (!known_versions[i].arch || !strcmp(known_versions[i].arch, r->arch))) c->member = known_versions[i].member;
+            if (known_versions[i].version == version && (!known_versions[i].arch || !strcmp(known_versions[i].arch, r->arch)))
+                c->member = known_versions[i].member;
         if (c->member) return;
     }
     v = look_at_vocabulary(r);
     c->member = member_by_vocabulary(r->arch, &v);
-    if (vision && c->member == MEMBER_TEXT) fail(r, MO_E_FORMAT, "there is a vision encoder, but the vocabulary has no token <slice>: the files do not belong together");
+    if (vision && c->member == MEMBER_TEXT)
+        fail(r, MO_E_FORMAT, "there is a vision encoder, but the vocabulary has no token <slice>: the files do not belong together");
 }
 
 /* ---- the language model ----------------------------------------------------------------------------------------- */
 
 /* MiniCPM4-3B's rotary factors, which converted files may lack (spec: language-models 5.3; from its config.json). */
 static const float minicpm4_factor[64] = {
-    0.9977997200264581f, 1.014658295992452f, 1.0349680404997148f, 1.059429246056193f,
-    1.0888815016813513f, 1.1243301355211495f, 1.166977103606075f, 1.2182568066927284f,
-    1.2798772354275727f, 1.3538666751582975f, 1.4426259039919596f, 1.5489853358570191f,
-    1.6762658237220625f, 1.8283407612492941f, 2.0096956085876183f, 2.225478927469756f,
-    2.481536379650452f, 2.784415934557119f, 3.1413289096347365f, 3.560047844772632f,
-    4.048719380066383f, 4.615569542115128f, 5.2684819496549835f, 6.014438591970396f,
-    6.858830049237097f, 7.804668263503327f, 8.851768731513417f, 9.99600492938444f,
-    11.228766118181639f, 12.536757560834843f, 13.902257701387796f, 15.303885189125953f,
-    16.717837610115794f, 18.119465097853947f, 19.484965238406907f, 20.792956681060105f,
-    22.02571786985731f, 23.16995406772833f, 24.217054535738416f, 25.16289275000465f,
-    26.007284207271347f, 26.753240849586767f, 27.40615325712662f, 27.973003419175363f,
-    28.461674954469114f, 28.880393889607006f, 29.237306864684626f, 29.540186419591297f,
-    29.79624387177199f, 30.01202719065413f, 30.193382037992453f, 30.34545697551969f,
-    30.47273746338473f, 30.579096895249787f, 30.66785612408345f, 30.741845563814174f,
-    30.80346599254902f, 30.85474569563567f, 30.897392663720595f, 30.932841297560394f,
+    0.9977997200264581f, 1.014658295992452f,  1.0349680404997148f, 1.059429246056193f,  1.0888815016813513f, 1.1243301355211495f,
+    1.166977103606075f,  1.2182568066927284f, 1.2798772354275727f, 1.3538666751582975f, 1.4426259039919596f, 1.5489853358570191f,
+    1.6762658237220625f, 1.8283407612492941f, 2.0096956085876183f, 2.225478927469756f,  2.481536379650452f,  2.784415934557119f,
+    3.1413289096347365f, 3.560047844772632f,  4.048719380066383f,  4.615569542115128f,  5.2684819496549835f, 6.014438591970396f,
+    6.858830049237097f,  7.804668263503327f,  8.851768731513417f,  9.99600492938444f,   11.228766118181639f, 12.536757560834843f,
+    13.902257701387796f, 15.303885189125953f, 16.717837610115794f, 18.119465097853947f, 19.484965238406907f, 20.792956681060105f,
+    22.02571786985731f,  23.16995406772833f,  24.217054535738416f, 25.16289275000465f,  26.007284207271347f, 26.753240849586767f,
+    27.40615325712662f,  27.973003419175363f, 28.461674954469114f, 28.880393889607006f, 29.237306864684626f, 29.540186419591297f,
+    29.79624387177199f,  30.01202719065413f,  30.193382037992453f, 30.34545697551969f,  30.47273746338473f,  30.579096895249787f,
+    30.66785612408345f,  30.741845563814174f, 30.80346599254902f,  30.85474569563567f,  30.897392663720595f, 30.932841297560394f,
     30.962293553185553f, 30.986754758742034f, 31.007064503249293f, 31.02392307921529f,
 };
 
 static bool is_minicpm4_3b(const reader *r, const llm_config *l)
 {
-    return !strcmp(r->arch, "llama") && l->n_embd == 2560 && l->n_layer == 32 && l->n_head == 32 && l->n_kv_head == 2 && l->head_dim == 128 && l->n_vocab == 73448;
+    return !strcmp(r->arch, "llama") && l->n_embd == 2560 && l->n_layer == 32 && l->n_head == 32 && l->n_kv_head == 2 &&
+           l->head_dim == 128 && l->n_vocab == 73448;
 }
 
 /* Divisors of the frequencies: a tensor of head_dim / 2 numbers. */
@@ -206,7 +206,9 @@ static void read_rope_factors(reader *r, llm_config *l)
     const void *from;
 
     for (int i = 0; i < 3 && !t; i++) t = tensors_find(r->ts, name[i]);
-    if (t) must(r, t->type == MO_F32 && t->n_dim == 1 && t->dim[0] == n, "the tensor of rotary factors must be F32 and have half a head's length");
+    if (t)
+        must(r, t->type == MO_F32 && t->n_dim == 1 && t->dim[0] == n,
+             "the tensor of rotary factors must be F32 and have half a head's length");
     if (r->st != MO_OK || (!t && !is_minicpm4_3b(r, l))) return;
     from = t ? t->data : minicpm4_factor;
     if (!(l->rope_factor = mo_calloc((size_t)n, sizeof(float)))) {
@@ -214,7 +216,8 @@ static void read_rope_factors(reader *r, llm_config *l)
         return;
     }
     memcpy(l->rope_factor, from, (size_t)n * sizeof(float));
-    for (int32_t i = 0; i < n; i++) must(r, l->rope_factor[i] >= 1e-6f && l->rope_factor[i] <= 1e6f, "rotary factors must be numbers from 1e-6 to 1e6");
+    for (int32_t i = 0; i < n; i++)
+        must(r, l->rope_factor[i] >= 1e-6f && l->rope_factor[i] <= 1e6f, "rotary factors must be numbers from 1e-6 to 1e6");
 }
 
 static void read_rope(reader *r, llm_config *l)
@@ -224,9 +227,11 @@ static void read_rope(reader *r, llm_config *l)
 
     l->rope_theta = get_real(r, ".rope.freq_base", 10000, 1, 1e12);
     l->rope_attn_factor = (float)get_real(r, ".rope.scaling.attn_factor", 1, 1e-3, 1e3);
-    must(r, get_int(r, ".rope.dimension_count", l->head_dim, 1, 1 << 16) == l->head_dim, "rope.dimension_count is not the head's length; this build rotates whole heads");
+    must(r, get_int(r, ".rope.dimension_count", l->head_dim, 1, 1 << 16) == l->head_dim,
+         "rope.dimension_count is not the head's length; this build rotates whole heads");
     gguf_get_text(r->g, full_key(r, ".rope.scaling.type", full), &type);
-    if (!gguf_text_is(type, "none") && !gguf_text_is(type, "longrope")) fail(r, MO_E_UNSUPPORTED, "its rope.scaling.type is one this build does not know; it knows none and longrope");
+    if (!gguf_text_is(type, "none") && !gguf_text_is(type, "longrope"))
+        fail(r, MO_E_UNSUPPORTED, "its rope.scaling.type is one this build does not know; it knows none and longrope");
     if (r->st == MO_OK) read_rope_factors(r, l);
 }
 
@@ -285,7 +290,8 @@ static void read_vision(reader *r, model_config *c)
     c->resampler.n_query = shape_of(r, "resampler.query", 0, 4096);
     c->resampler.n_embd = shape_of(r, "resampler.query", 1, 1 << 17);
     if (r->st != MO_OK) return;
-    for (side = 1; side * side < n_pos; side++) {}
+    for (side = 1; side * side < n_pos; side++) {
+    }
     must(r, side * side == n_pos, "the table of patch positions is not square");
     must(r, v->n_embd % v->n_head == 0, "the vision encoder's width is no multiple of its head count");
     must(r, v->n_embd / v->n_head <= HEAD_DIM_MAX, "the vision encoder's heads are longer than 512, the longest this build knows");
@@ -294,7 +300,11 @@ static void read_vision(reader *r, model_config *c)
     v->image_size = side * v->patch_size;
     c->resampler.n_head = c->llm.n_embd / 128;
     c->resampler.kv_dim = v->n_embd;
-    c->slice = (slice_config){ .max_slice_nums = 9, .scale_resolution = 448, .patch_size = v->patch_size, .slice_mode = true, .use_image_id = c->member != MEMBER_V25 };
+    c->slice = (slice_config){ .max_slice_nums = 9,
+                               .scale_resolution = 448,
+                               .patch_size = v->patch_size,
+                               .slice_mode = true,
+                               .use_image_id = c->member != MEMBER_V25 };
     c->has_vision = true;
 }
 
@@ -313,11 +323,13 @@ static void read_audio(reader *r, model_config *c)
     if (r->st != MO_OK) return;
     must(r, a->n_embd % a->n_head == 0, "the audio encoder's width is no multiple of its head count");
     must(r, a->n_embd / a->n_head <= HEAD_DIM_MAX, "the audio encoder's heads are longer than 512, the longest this build knows");
-    must(r, shape_of(r, "audio_projection_layer.linear2.weight", 0, 1 << 17) == c->llm.n_embd, "the audio file was made for a language model of another width");
+    must(r, shape_of(r, "audio_projection_layer.linear2.weight", 0, 1 << 17) == c->llm.n_embd,
+         "the audio file was made for a language model of another width");
     c->has_audio = true;
 }
 
-mo_status model_config_from_gguf(model_config *out, const gguf *llm, const gguf *vision, const gguf *audio, const tensors *ts, mo_error *err)
+mo_status model_config_from_gguf(model_config *out, const gguf *llm, const gguf *vision, const gguf *audio, const tensors *ts,
+                                 mo_error *err)
 {
     reader r = reader_of(llm, ts, err);
 

@@ -13,6 +13,7 @@ typedef enum gguf_role { GGUF_ROLE_OTHER, GGUF_ROLE_LLM, GGUF_ROLE_VISION, GGUF_
 gguf_role gguf_role_of(const gguf *g);
 
 /* The language model's file, with those of its encoders or NULL; ts holds the tensors of all of them under official names. */
-mo_status model_config_from_gguf(model_config *out, const gguf *llm, const gguf *vision, const gguf *audio, const tensors *ts, mo_error *err);
+mo_status model_config_from_gguf(model_config *out, const gguf *llm, const gguf *vision, const gguf *audio, const tensors *ts,
+                                 mo_error *err);
 
 #endif

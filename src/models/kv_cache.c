@@ -116,7 +116,8 @@ mo_status kv_seq_reserve(kv_seq *s, int32_t n, mo_error *err)
 
     if (n < 0) return mo_fail(err, MO_E_ARG, "cannot reserve %d positions", n);
     if (need > s->n_page_max)
-        return mo_fail(err, MO_E_LIMIT, "the context is full: %lld positions asked for, %d there; use a larger context or clear the conversation",
+        return mo_fail(err, MO_E_LIMIT,
+                       "the context is full: %lld positions asked for, %d there; use a larger context or clear the conversation",
                        (long long)end, s->n_page_max * KV_PAGE);
     n_new = need - s->n_page + n_shared(s, first, s->n_page);
     if (n_new > s->pool->n_free)
@@ -142,8 +143,10 @@ mo_status kv_seq_fork(kv_seq *dst, const kv_seq *src, int32_t len, mo_error *err
 {
     int32_t n = kv_pages_for(len);
 
-    if (dst->pool != src->pool || dst->len || len > src->len) return mo_fail(err, MO_E_ARG, "fork: the target is not an empty sequence of the same cache");
-    if (n > dst->n_page_max) return mo_fail(err, MO_E_LIMIT, "fork: %d positions do not fit into a context of %d", len, dst->n_page_max * KV_PAGE);
+    if (dst->pool != src->pool || dst->len || len > src->len)
+        return mo_fail(err, MO_E_ARG, "fork: the target is not an empty sequence of the same cache");
+    if (n > dst->n_page_max)
+        return mo_fail(err, MO_E_LIMIT, "fork: %d positions do not fit into a context of %d", len, dst->n_page_max * KV_PAGE);
     kv_seq_truncate(dst, 0);
     for (int32_t i = 0; i < n; i++) {
         set_page(dst, i, src->page_id[i]);

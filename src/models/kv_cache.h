@@ -25,18 +25,18 @@ typedef struct kv_pool {
     backend *be;
     kv_shape shape;
     size_t layer_bytes, page_bytes;
-    char *base;        /* [n_page, page_bytes] backend memory */
-    int32_t *n_ref;    /* [n_page] 0: free */
+    char *base;         /* [n_page, page_bytes] backend memory */
+    int32_t *n_ref;     /* [n_page] 0: free */
     int32_t *free_list; /* [n_free] */
     int32_t n_page, n_free;
 } kv_pool;
 
 typedef struct kv_seq {
     kv_pool *pool;
-    void **page;       /* [n_page_max] addresses, for the backend */
-    int32_t *page_id;  /* [n_page_max] */
+    void **page;      /* [n_page_max] addresses, for the backend */
+    int32_t *page_id; /* [n_page_max] */
     int32_t n_page, n_page_max;
-    int32_t len;       /* cached positions */
+    int32_t len; /* cached positions */
 } kv_seq;
 
 size_t kv_page_bytes(const kv_shape *shape);

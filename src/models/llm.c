@@ -46,7 +46,8 @@ static mo_status make_inv_freq(llm *m, mo_error *err)
     const llm_config *c = &m->cfg;
     int half = c->head_dim / 2;
 
-    if (!(m->inv_freq = mo_calloc((size_t)half, sizeof *m->inv_freq))) return mo_fail(err, MO_E_NOMEM, "no memory for %d rotary frequencies", half);
+    if (!(m->inv_freq = mo_calloc((size_t)half, sizeof *m->inv_freq)))
+        return mo_fail(err, MO_E_NOMEM, "no memory for %d rotary frequencies", half);
     for (int i = 0; i < half; i++) {
         float power = (float)pow(c->rope_theta, 2.0 * i / c->head_dim);
         m->inv_freq[i] = 1.0f / (c->rope_factor ? c->rope_factor[i] * power : power);
@@ -124,11 +125,11 @@ void llm_free(llm *m)
 /* ---- scratch ---------------------------------------------------------------------------------------------------- */
 
 typedef struct rows {
-    float *h, *a;     /* [n, n_embd] residual stream; normed rows */
-    float *q, *o;     /* [n, n_head * head_dim] */
-    float *k, *v;     /* [n, n_kv_head * head_dim] */
-    float *gate, *up; /* [n, n_ff] */
-    float *logits;    /* [LLM_LOGIT_ROWS, n_vocab] */
+    float *h, *a;                          /* [n, n_embd] residual stream; normed rows */
+    float *q, *o;                          /* [n, n_head * head_dim] */
+    float *k, *v;                          /* [n, n_kv_head * head_dim] */
+    float *gate, *up;                      /* [n, n_ff] */
+    float *logits;                         /* [LLM_LOGIT_ROWS, n_vocab] */
     int32_t *at, *pos, *n_visible, *token; /* [n] host */
     attn_seq *seq;                         /* [n] host: at most one sequence per row */
     uint8_t *want;                         /* [n] host: of the rows that are left after the last layer's keys */
@@ -183,10 +184,8 @@ static void embed_rows(const llm *m, rows *r, const llm_batch *b, int32_t first,
         bool given = !b->token || b->token[first + i] < 0;
         for (j = i; j < n && (!b->token || b->token[first + j] < 0) == given; j++)
             if (!given) r->token[j] = b->token[first + j];
-        if (given)
-            m->be->ops->upload(m->be, r->h + i * d, b->embd + (first + i) * d, (size_t)(j - i) * (size_t)d * sizeof(float));
-        else
-            m->be->ops->embed(m->be, r->h + i * d, d, &m->embd, r->token + i, j - i, m->cfg.embd_scale);
+        if (given) m->be->ops->upload(m->be, r->h + i * d, b->embd + (first + i) * d, (size_t)(j - i) * (size_t)d * sizeof(float));
+        else m->be->ops->embed(m->be, r->h + i * d, d, &m->embd, r->token + i, j - i, m->cfg.embd_scale);
         i = j;
     }
 }
@@ -233,8 +232,17 @@ static void attend(const llm *m, const rows *r, const kv_shape *kv, int n_seq, i
     const llm_layer *l = &m->layer[il];
     int64_t d = c->n_embd, n_q = (int64_t)c->n_head * c->head_dim;
     epilogue bias_q = { .bias = l->b_q }, residual = { .scale = c->residual_scale, .accumulate = true };
-    attn_paged_args at = { .y = r->o, .q = r->q, .ldy = n_q, .ldq = n_q, .n_visible = r->n_visible, .seq = r->seq, .n_seq = n_seq,
-                           .n_head = c->n_head, .n_kv_head = c->n_kv_head, .head_dim = c->head_dim, .kv_type = kv->type,
+    attn_paged_args at = { .y = r->o,
+                           .q = r->q,
+                           .ldy = n_q,
+                           .ldq = n_q,
+                           .n_visible = r->n_visible,
+                           .seq = r->seq,
+                           .n_seq = n_seq,
+                           .n_head = c->n_head,
+                           .n_kv_head = c->n_kv_head,
+                           .head_dim = c->head_dim,
+                           .kv_type = kv->type,
                            .scale = 1.0f / sqrtf((float)c->head_dim) };
 
     op->matmul(m->be, r->q, n_q, &l->w_q, r->a, d, n, &bias_q);
@@ -355,7 +363,8 @@ static mo_status check_batch(const llm *m, const llm_batch *b, const float *logi
         if (id < 0 && !b->embd) return mo_fail(err, MO_E_ARG, "row %d has neither a token nor an embedding", i);
         if (!b->seq[i] || !b->seq[i]->pool) return mo_fail(err, MO_E_ARG, "row %d belongs to no sequence", i);
         kv_shape shape = llm_kv_shape(&m->cfg, b->seq[0]->pool->shape.type);
-        if (!same_shape(&b->seq[i]->pool->shape, &shape)) return mo_fail(err, MO_E_ARG, "row %d's KV cache was made for another model or type", i);
+        if (!same_shape(&b->seq[i]->pool->shape, &shape))
+            return mo_fail(err, MO_E_ARG, "row %d's KV cache was made for another model or type", i);
         if (((want & LLM_WANT_LOGITS) && !logits) || ((want & LLM_WANT_HIDDEN) && !hidden))
             return mo_fail(err, MO_E_ARG, "row %d asks for an output that has no place", i);
     }
@@ -411,10 +420,12 @@ mo_status llm_embed(const llm *m, scratch *s, int32_t n_ubatch, const int32_t *t
     scratch_mark mark = scratch_now(s);
     rows r = carve(s, &m->cfg, n_ubatch);
     int64_t d = m->cfg.n_embd;
-    mo_status st = !r.token || scratch_overflow(s) ? mo_fail(err, MO_E_STATE, "the scratch was planned for fewer than %d rows", n_ubatch) : MO_OK;
+    mo_status st =
+        !r.token || scratch_overflow(s) ? mo_fail(err, MO_E_STATE, "the scratch was planned for fewer than %d rows", n_ubatch) : MO_OK;
 
     for (int32_t i = 0; st == MO_OK && i < n; i++)
-        if (token[i] < 0 || token[i] >= m->cfg.n_vocab) st = mo_fail(err, MO_E_ARG, "token %d is outside the vocabulary of %d", token[i], m->cfg.n_vocab);
+        if (token[i] < 0 || token[i] >= m->cfg.n_vocab)
+            st = mo_fail(err, MO_E_ARG, "token %d is outside the vocabulary of %d", token[i], m->cfg.n_vocab);
     for (int32_t i = 0; st == MO_OK && i < n; i += n_ubatch) {
         int32_t k = n - i < n_ubatch ? n - i : n_ubatch;
         llm_batch b = { .n_row = k, .token = token + i };

@@ -19,26 +19,26 @@
 #include "models/scratch.h"
 
 typedef struct llm_layer {
-    float *attn_norm;           /* [n_embd] */
-    weight w_q;                 /* [n_head * head_dim, n_embd] */
-    weight w_k, w_v;            /* [n_kv_head * head_dim, n_embd] */
-    float *b_q, *b_k, *b_v;     /* Qwen2 biases or NULL */
-    float *q_norm, *k_norm;     /* [head_dim] RMSNorm per head before RoPE (Qwen3) or NULL */
-    weight w_o;                 /* [n_embd, n_head * head_dim] */
-    float *ffn_norm;            /* [n_embd] */
-    weight w_gate, w_up;        /* [n_ff, n_embd] */
-    weight w_down;              /* [n_embd, n_ff] */
+    float *attn_norm;       /* [n_embd] */
+    weight w_q;             /* [n_head * head_dim, n_embd] */
+    weight w_k, w_v;        /* [n_kv_head * head_dim, n_embd] */
+    float *b_q, *b_k, *b_v; /* Qwen2 biases or NULL */
+    float *q_norm, *k_norm; /* [head_dim] RMSNorm per head before RoPE (Qwen3) or NULL */
+    weight w_o;             /* [n_embd, n_head * head_dim] */
+    float *ffn_norm;        /* [n_embd] */
+    weight w_gate, w_up;    /* [n_ff, n_embd] */
+    weight w_down;          /* [n_embd, n_ff] */
 } llm_layer;
 
 typedef struct llm {
     backend *be;
-    llm_config cfg;     /* rope_factor is borrowed from the model's configuration */
-    weight embd;        /* [n_vocab, n_embd] */
-    weight head;        /* [n_vocab, n_embd]; the embeddings where tied */
-    float *out_norm;    /* [n_embd] */
-    float *inv_freq;    /* [head_dim / 2] host memory: theta^(-2i/d), divided by the longrope factors */
-    rope_style rope;    /* ROPE_HALVES for Hugging Face weights; ROPE_PAIRS where the configuration says so */
-    llm_layer *layer;   /* [n_layer] */
+    llm_config cfg;   /* rope_factor is borrowed from the model's configuration */
+    weight embd;      /* [n_vocab, n_embd] */
+    weight head;      /* [n_vocab, n_embd]; the embeddings where tied */
+    float *out_norm;  /* [n_embd] */
+    float *inv_freq;  /* [head_dim / 2] host memory: theta^(-2i/d), divided by the longrope factors */
+    rope_style rope;  /* ROPE_HALVES for Hugging Face weights; ROPE_PAIRS where the configuration says so */
+    llm_layer *layer; /* [n_layer] */
 } llm;
 
 /* Weights used in place; ts must outlive the model. With `plan` set nothing is loaded: only *bytes is filled

@@ -19,10 +19,10 @@ enum { ROWS_PER_TILE = 256 }; /* a pass of n rows takes up to n / 256 + 1 tiles:
 struct resampler {
     backend *be;
     resampler_config c;
-    float *q;                       /* [n_query, n_embd] projected queries */
-    weight w_kv;                    /* [n_embd, kv_dim] */
-    weight w_q, w_k, w_v, w_o;      /* [n_embd, n_embd] */
-    float *b_q, *b_k, *b_v, *b_o;   /* [n_embd] */
+    float *q;                     /* [n_query, n_embd] projected queries */
+    weight w_kv;                  /* [n_embd, kv_dim] */
+    weight w_q, w_k, w_v, w_o;    /* [n_embd, n_embd] */
+    float *b_q, *b_k, *b_v, *b_o; /* [n_embd] */
     float *ln_q_g, *ln_q_b, *ln_kv_g, *ln_kv_b, *ln_post_g, *ln_post_b;
     /* An official checkpoint multiplies by proj from the right, our matmul needs rows of its transpose: a copy, made once. It
      * is the one weight that is not used in place: 32 MiB in BF16 at width 4096. GGUF files hold the transpose already. */
@@ -95,8 +95,8 @@ static mo_status load(resampler **out, binder *b, const resampler_config *c)
 
     *out = NULL;
     if (c->n_query < 1 || c->n_head < 1 || c->n_embd % 4 || c->n_embd % c->n_head)
-        return mo_fail(b->err, MO_E_FORMAT, "resampler: %d queries of width %d with %d heads do not fit together", c->n_query,
-                       c->n_embd, c->n_head);
+        return mo_fail(b->err, MO_E_FORMAT, "resampler: %d queries of width %d with %d heads do not fit together", c->n_query, c->n_embd,
+                       c->n_head);
     if (!(m = mo_zalloc(sizeof *m + (size_t)n_omega * sizeof(float)))) return mo_fail(b->err, MO_E_NOMEM, "resampler");
     m->be = b->be;
     m->c = *c;
@@ -134,7 +134,8 @@ void resampler_free(resampler *m)
 {
     if (!m) return;
     weight *w[] = { &m->w_kv, &m->w_q, &m->w_k, &m->w_v, &m->w_o, &m->proj_t };
-    float **v[] = { &m->q, &m->b_q, &m->b_k, &m->b_v, &m->b_o, &m->ln_q_g, &m->ln_q_b, &m->ln_kv_g, &m->ln_kv_b, &m->ln_post_g, &m->ln_post_b };
+    float **v[] = { &m->q,      &m->b_q,     &m->b_k,     &m->b_v,       &m->b_o,      &m->ln_q_g,
+                    &m->ln_q_b, &m->ln_kv_g, &m->ln_kv_b, &m->ln_post_g, &m->ln_post_b };
 
     for (size_t i = 0; i < sizeof w / sizeof *w; i++) unbind_weight(m->be, w[i]);
     for (size_t i = 0; i < sizeof v / sizeof *v; i++) unbind_vector(m->be, v[i]);
@@ -145,12 +146,12 @@ void resampler_free(resampler *m)
 /* ---- forward ---- */
 
 typedef struct pass_rows {
-    float *x, *t, *k;          /* [n, n_embd]: x'; x' + place, later the values; keys */
-    float *q, *o;              /* [n_tile * n_query, n_embd] */
-    float *place;              /* [side, n_embd / 2]: [sin t w | cos t w] of coordinate t */
-    float *line;               /* [n_embd / 2] host: one row of place */
-    int32_t *row, *col;        /* [n] host: a patch's coordinates */
-    int32_t *k_row, *q_row;    /* [n_tile + 1] host */
+    float *x, *t, *k;       /* [n, n_embd]: x'; x' + place, later the values; keys */
+    float *q, *o;           /* [n_tile * n_query, n_embd] */
+    float *place;           /* [side, n_embd / 2]: [sin t w | cos t w] of coordinate t */
+    float *line;            /* [n_embd / 2] host: one row of place */
+    int32_t *row, *col;     /* [n] host: a patch's coordinates */
+    int32_t *k_row, *q_row; /* [n_tile + 1] host */
 } pass_rows;
 
 static int tiles_per_pass(int64_t n_row) { return (int)(n_row / ROWS_PER_TILE + 1); }
@@ -209,14 +210,26 @@ static void fill_places(const resampler *m, const pass_rows *r, const tile_size 
     }
 }
 
-static void pass_forward(const resampler *m, float *y, const float *hidden, const tile_size *tile, int n_tile, int64_t n, const pass_rows *r)
+static void pass_forward(const resampler *m, float *y, const float *hidden, const tile_size *tile, int n_tile, int64_t n,
+                         const pass_rows *r)
 {
     const backend_ops *op = m->be->ops;
     backend *be = m->be;
     int64_t d = m->c.n_embd, half = d / 2, n_q = (int64_t)n_tile * m->c.n_query;
-    attn_dense_args attn = { .y = r->o, .q = r->q, .k = r->k, .v = r->t, .ldy = d, .ldq = d, .ldk = d, .ldv = d,
-                             .q_row = r->q_row, .k_row = r->k_row, .n_item = n_tile, .n_head = m->c.n_head,
-                             .head_dim = (int)(d / m->c.n_head), .scale = 1.0f / sqrtf((float)(d / m->c.n_head)) };
+    attn_dense_args attn = { .y = r->o,
+                             .q = r->q,
+                             .k = r->k,
+                             .v = r->t,
+                             .ldy = d,
+                             .ldq = d,
+                             .ldk = d,
+                             .ldv = d,
+                             .q_row = r->q_row,
+                             .k_row = r->k_row,
+                             .n_item = n_tile,
+                             .n_head = m->c.n_head,
+                             .head_dim = (int)(d / m->c.n_head),
+                             .scale = 1.0f / sqrtf((float)(d / m->c.n_head)) };
 
     fill_places(m, r, tile, n_tile);
     op->matmul(be, r->x, d, &m->w_kv, hidden, m->c.kv_dim, n, NULL);
@@ -226,16 +239,15 @@ static void pass_forward(const resampler *m, float *y, const float *hidden, cons
     op->matmul(be, r->k, d, &m->w_k, r->t, d, n, &(epilogue){ .bias = m->b_k });
     op->matmul(be, r->t, d, &m->w_v, r->x, d, n, &(epilogue){ .bias = m->b_v });
 
-    for (int i = 0; i < n_tile; i++)
-        op->copy(be, r->q + (int64_t)i * m->c.n_query * d, m->q, (size_t)(m->c.n_query * d) * sizeof(float));
+    for (int i = 0; i < n_tile; i++) op->copy(be, r->q + (int64_t)i * m->c.n_query * d, m->q, (size_t)(m->c.n_query * d) * sizeof(float));
     op->attn_dense(be, &attn);
     op->matmul(be, r->q, d, &m->w_o, r->o, d, n_q, &(epilogue){ .bias = m->b_o });
     op->layer_norm(be, r->q, d, r->q, d, m->ln_post_g, m->ln_post_b, n_q, d, LN_EPS);
     op->matmul(be, y, d, &m->proj_t, r->q, d, n_q, NULL);
 }
 
-mo_status resampler_forward(resampler *m, float *embeds, const float *hidden, const tile_size *tile, int n_tile, int64_t n_row,
-                            scratch *s, mo_error *err)
+mo_status resampler_forward(resampler *m, float *embeds, const float *hidden, const tile_size *tile, int n_tile, int64_t n_row, scratch *s,
+                            mo_error *err)
 {
     scratch_mark mark = scratch_now(s);
     pass_rows r;
@@ -243,7 +255,8 @@ mo_status resampler_forward(resampler *m, float *embeds, const float *hidden, co
     for (int i = 0; i < n_tile; i++) {
         if (tile[i].rows < 1 || tile[i].cols < 1) return mo_fail(err, MO_E_ARG, "tile %d has no patches", i);
         if (tile_patches(tile[i]) > n_row)
-            return mo_fail(err, MO_E_LIMIT, "tile %d has %lld patches, a pass takes %lld", i, (long long)tile_patches(tile[i]), (long long)n_row);
+            return mo_fail(err, MO_E_LIMIT, "tile %d has %lld patches, a pass takes %lld", i, (long long)tile_patches(tile[i]),
+                           (long long)n_row);
     }
     r = carve(s, &m->c, n_row);
     if (scratch_overflow(s)) {

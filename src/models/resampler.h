@@ -21,7 +21,7 @@ void resampler_scratch(scratch *s, const resampler_config *c, int64_t n_row);
 
 /* hidden [ΣL, kv_dim] -> embeds [n_tile, n_query, n_embd], device memory. Tiles of any size; a tile's result has the same
  * bits whatever tiles are beside it. MO_E_LIMIT: a tile is larger than n_row. */
-mo_status resampler_forward(resampler *m, float *embeds, const float *hidden, const tile_size *tile, int n_tile, int64_t n_row,
-                            scratch *s, mo_error *err);
+mo_status resampler_forward(resampler *m, float *embeds, const float *hidden, const tile_size *tile, int n_tile, int64_t n_row, scratch *s,
+                            mo_error *err);
 
 #endif

@@ -67,8 +67,8 @@ static mo_status load(siglip **out, binder *b, const vision_config *c, siglip_po
 
     *out = NULL;
     if (c->n_head < 1 || c->n_embd % c->n_head || side < 1)
-        return mo_fail(b->err, MO_E_FORMAT, "vision tower: %d heads of %d columns, image side %d, patch %d do not fit together",
-                       c->n_head, c->n_embd, c->image_size, c->patch_size);
+        return mo_fail(b->err, MO_E_FORMAT, "vision tower: %d heads of %d columns, image side %d, patch %d do not fit together", c->n_head,
+                       c->n_embd, c->image_size, c->patch_size);
     if (!(m = mo_zalloc(sizeof *m))) return mo_fail(b->err, MO_E_NOMEM, "vision tower");
     m->be = b->be;
     m->c = *c;
@@ -186,12 +186,12 @@ static void tile_positions(int32_t *pos, int32_t *line, tile_size t, int32_t sid
 /* ---- forward ---- */
 
 typedef struct pass_rows {
-    float *a;          /* [n, n_embd] normed input; then the attention's output */
-    float *q, *k, *v;  /* [n, n_embd] */
-    float *ff;         /* [n, n_ff] in the place of q, k, v */
-    int32_t *pos;      /* [n] host */
-    int32_t *line;     /* [2n + 2] host: the buckets of a side */
-    int32_t *first;    /* [n_tile + 1] host; n_tile <= n */
+    float *a;         /* [n, n_embd] normed input; then the attention's output */
+    float *q, *k, *v; /* [n, n_embd] */
+    float *ff;        /* [n, n_ff] in the place of q, k, v */
+    int32_t *pos;     /* [n] host */
+    int32_t *line;    /* [2n + 2] host: the buckets of a side */
+    int32_t *first;   /* [n_tile + 1] host; n_tile <= n */
 } pass_rows;
 
 static pass_rows carve(scratch *s, const vision_config *c, int64_t n)
@@ -239,8 +239,19 @@ static void layer_forward(const siglip *m, const siglip_layer *l, float *x, cons
     backend *be = m->be;
     int64_t e = m->c.n_embd, f = m->c.n_ff;
     int head_dim = (int)(e / m->c.n_head);
-    attn_dense_args attn = { .y = r->a, .q = r->q, .k = r->k, .v = r->v, .ldy = e, .ldq = e, .ldk = e, .ldv = e,
-                             .q_row = r->first, .k_row = r->first, .n_item = n_tile, .n_head = m->c.n_head, .head_dim = head_dim,
+    attn_dense_args attn = { .y = r->a,
+                             .q = r->q,
+                             .k = r->k,
+                             .v = r->v,
+                             .ldy = e,
+                             .ldq = e,
+                             .ldk = e,
+                             .ldv = e,
+                             .q_row = r->first,
+                             .k_row = r->first,
+                             .n_item = n_tile,
+                             .n_head = m->c.n_head,
+                             .head_dim = head_dim,
                              .scale = 1.0f / sqrtf((float)head_dim) };
 
     op->layer_norm(be, r->a, e, x, e, l->ln1_g, l->ln1_b, n, e, m->c.ln_eps);
@@ -272,8 +283,8 @@ static void pass_forward(const siglip *m, float *x, const float *patch, const ti
     op->layer_norm(m->be, x, e, x, e, m->ln_g, m->ln_b, n, e, m->c.ln_eps);
 }
 
-mo_status siglip_forward(siglip *m, float *hidden, const float *patch, const tile_size *tile, int n_tile, int64_t n_row,
-                         scratch *s, mo_error *err)
+mo_status siglip_forward(siglip *m, float *hidden, const float *patch, const tile_size *tile, int n_tile, int64_t n_row, scratch *s,
+                         mo_error *err)
 {
     scratch_mark mark = scratch_now(s);
     pass_rows r;
@@ -281,7 +292,8 @@ mo_status siglip_forward(siglip *m, float *hidden, const float *patch, const til
     for (int i = 0; i < n_tile; i++) {
         if (tile[i].rows < 1 || tile[i].cols < 1) return mo_fail(err, MO_E_ARG, "tile %d has no patches", i);
         if (tile_patches(tile[i]) > n_row)
-            return mo_fail(err, MO_E_LIMIT, "tile %d has %lld patches, a pass takes %lld", i, (long long)tile_patches(tile[i]), (long long)n_row);
+            return mo_fail(err, MO_E_LIMIT, "tile %d has %lld patches, a pass takes %lld", i, (long long)tile_patches(tile[i]),
+                           (long long)n_row);
     }
     r = carve(s, &m->c, n_row);
     if (scratch_overflow(s)) {

@@ -41,8 +41,8 @@ void siglip_scratch(scratch *s, const vision_config *c, int64_t n_row);
 
 /* patch [ΣL, 3*patch*patch], hidden [ΣL, n_embd]: device memory, L = rows * cols of each tile. n_row and s as planned.
  * MO_E_LIMIT: a tile is larger than n_row. */
-mo_status siglip_forward(siglip *m, float *hidden, const float *patch, const tile_size *tile, int n_tile, int64_t n_row,
-                         scratch *s, mo_error *err);
+mo_status siglip_forward(siglip *m, float *hidden, const float *patch, const tile_size *tile, int n_tile, int64_t n_row, scratch *s,
+                         mo_error *err);
 
 /* The position bucket, 0 .. n_side-1, of each patch 0 .. n-1 along a side of n patches. n_side: side of the table (70). */
 void siglip_buckets(int32_t *out, int32_t n, int32_t n_side);

@@ -170,8 +170,7 @@ void whisper_stem(const whisper *m, const whisper_bufs *r, stem_item_fn item, co
     }
     /* positions first and the convolution accumulated on them: the same sum, and the table stays a mapped weight */
     op->embed(be, r->x, e, &m->pos, pos_id, n2, 1.0f);
-    op->matmul(be, r->x, e, &m->w_conv2, r->cols, c2, n2,
-               &(epilogue){ .bias = m->b_conv2, .act = ACT_GELU_ERF, .accumulate = true });
+    op->matmul(be, r->x, e, &m->w_conv2, r->cols, c2, n2, &(epilogue){ .bias = m->b_conv2, .act = ACT_GELU_ERF, .accumulate = true });
 }
 
 void whisper_layer_qkv(const whisper *m, const whisper_layer *l, const whisper_bufs *r, int64_t n)

@@ -49,8 +49,9 @@ static stem_item pass_stem_item(const void *arg, int i)
     const pass *p = arg;
     piece_plan pp = plan_piece(p->n_frame[i], p->f_max, p->block);
 
-    return (stem_item){ .mel = p->mel + (int64_t)p->mel_at[i] * p->m->c.n_mel, .n_frame = p->n_frame[i], .n_conv1 = pp.n_conv1,
-                        .n_row = pp.n_row };
+    return (stem_item){
+        .mel = p->mel + (int64_t)p->mel_at[i] * p->m->c.n_mel, .n_frame = p->n_frame[i], .n_conv1 = pp.n_conv1, .n_row = pp.n_row
+    };
 }
 
 static void carve_lists(pass *p, scratch *s, int64_t n)
@@ -101,9 +102,21 @@ static int64_t pass_forward(pass *p, const whisper_bufs *r, float *hidden, float
     const backend_ops *op = m->be->ops;
     int64_t e = m->c.n_embd, n, kept = 0;
     int head_dim = (int)(e / m->c.n_head);
-    attn_dense_args attn = { .y = r->a, .q = r->q, .k = r->k, .v = r->v, .ldy = e, .ldq = e, .ldk = e, .ldv = e,
-                             .q_row = p->first, .k_row = p->first, .n_visible = p->visible, .n_item = p->n_piece,
-                             .n_head = m->c.n_head, .head_dim = head_dim, .scale = 1.0f / sqrtf((float)head_dim) };
+    attn_dense_args attn = { .y = r->a,
+                             .q = r->q,
+                             .k = r->k,
+                             .v = r->v,
+                             .ldy = e,
+                             .ldq = e,
+                             .ldk = e,
+                             .ldv = e,
+                             .q_row = p->first,
+                             .k_row = p->first,
+                             .n_visible = p->visible,
+                             .n_item = p->n_piece,
+                             .n_head = m->c.n_head,
+                             .head_dim = head_dim,
+                             .scale = 1.0f / sqrtf((float)head_dim) };
 
     fill_lists(p);
     n = p->first[p->n_piece];

@@ -3,6 +3,7 @@
  * 6965 ids, 7 to 151560. SHA-256 of the decimal ids joined with ',':
  * 6a2828d40ebe904ec910291e8b663bf119f2cee75934a36f05e984fe20831157
  */
+/* clang-format off */
 #include "session/bad_tokens.h"
 
 const uint16_t bad_token_step[BAD_TOKEN_N] = {

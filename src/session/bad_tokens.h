@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-#define BAD_TOKEN_N 6965
+#define BAD_TOKEN_N     6965
 #define BAD_TOKEN_N_BPE 151643 /* the list is about a vocabulary with this many byte-pair tokens: <|endoftext|> has this id */
 
 /* Ascending ids, each as the difference to the one before (the first to 0). */

@@ -100,8 +100,8 @@ mo_status conversation_add_text(conversation *c, const char *text, size_t n, mo_
     return MO_OK;
 }
 
-mo_status conversation_add_image(conversation *c, const image *im, int32_t max_slices, int32_t scale_resolution, int32_t patch, int32_t max_patches,
-                                 mo_error *err)
+mo_status conversation_add_image(conversation *c, const image *im, int32_t max_slices, int32_t scale_resolution, int32_t patch,
+                                 int32_t max_patches, mo_error *err)
 {
     mo_status st;
     message *m = NULL;
@@ -113,7 +113,8 @@ mo_status conversation_add_image(conversation *c, const image *im, int32_t max_s
         int64_t n = (int64_t)(p->slices.tile[i].w / patch) * (p->slices.tile[i].h / patch);
         if (n <= max_patches) continue;
         part_free(p);
-        return mo_fail(err, MO_E_LIMIT, "a tile of this picture has %lld patches and the vision encoder takes %d", (long long)n, max_patches);
+        return mo_fail(err, MO_E_LIMIT, "a tile of this picture has %lld patches and the vision encoder takes %d", (long long)n,
+                       max_patches);
     }
     p->width = im->w;
     p->height = im->h;

@@ -37,8 +37,8 @@ typedef struct sound {
     float *rows; /* [n_row, n_embd], NULL before encoding */
     int32_t n_row;
     int32_t first_part, n_part; /* the message's items [first, first + n) that are sounds are its signal */
-    int64_t n_sample;        /* of the signal */
-    int32_t n_frame_longest; /* of the batch it is encoded in: another value gives other rows (audio spec 3.5) */
+    int64_t n_sample;           /* of the signal */
+    int32_t n_frame_longest;    /* of the batch it is encoded in: another value gives other rows (audio spec 3.5) */
     int32_t n_piece_done;
     int64_t uid;
 } sound;
@@ -63,8 +63,8 @@ mo_status conversation_begin(conversation *c, const char *role, mo_error *err);
 /* Append to the last message; MO_E_STATE without one. Each either takes everything or changes nothing. */
 mo_status conversation_add_text(conversation *c, const char *text, size_t n, mo_error *err);
 /* Slices the picture; does not keep im. MO_E_LIMIT: a tile has more than max_patches patches. */
-mo_status conversation_add_image(conversation *c, const image *im, int32_t max_slices, int32_t scale_resolution, int32_t patch, int32_t max_patches,
-                                 mo_error *err);
+mo_status conversation_add_image(conversation *c, const image *im, int32_t max_slices, int32_t scale_resolution, int32_t patch,
+                                 int32_t max_patches, mo_error *err);
 mo_status conversation_add_audio(conversation *c, const float *pcm, int64_t n, mo_error *err);
 
 /* Forget messages from index n on. */

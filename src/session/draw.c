@@ -23,8 +23,8 @@ mo_status draw_scratch_open(draw_scratch **out, int32_t n_vocab, mo_error *err)
     if (n_vocab < 1) return mo_fail(err, MO_E_ARG, "sampling needs a vocabulary of at least one token, got %d", (int)n_vocab);
     if (!(s = mo_zalloc(sizeof *s))) goto nomem;
     s->n_vocab = n_vocab;
-    if (!(s->scores = mo_calloc(n, sizeof *s->scores)) || !(s->id = mo_calloc(n, sizeof *s->id)) ||
-        !(s->x = mo_calloc(n, sizeof *s->x)) || !(s->p = mo_calloc(n, sizeof *s->p)) || !(s->order = mo_calloc(n, sizeof *s->order)))
+    if (!(s->scores = mo_calloc(n, sizeof *s->scores)) || !(s->id = mo_calloc(n, sizeof *s->id)) || !(s->x = mo_calloc(n, sizeof *s->x)) ||
+        !(s->p = mo_calloc(n, sizeof *s->p)) || !(s->order = mo_calloc(n, sizeof *s->order)))
         goto nomem;
     *out = s;
     return MO_OK;

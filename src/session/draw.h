@@ -32,12 +32,12 @@ mo_status draw_scratch_open(draw_scratch **out, int32_t n_vocab, mo_error *err);
 void draw_scratch_close(draw_scratch *s); /* accepts NULL */
 
 typedef struct draw_filter {
-    float temperature;    /* > 0 */
-    int32_t top_k;        /* 0: off */
-    bool top_k_exact;     /* of ids tied with the k-th keep the lowest only, k in all; else keep every tie */
-    float top_p;          /* 1: off. The best id always stays */
-    bool top_p_exceeds;   /* the kept mass must exceed top_p; else reaching it is enough */
-    float min_p;          /* 0: off. Drop what is less likely than min_p times the best */
+    float temperature;  /* > 0 */
+    int32_t top_k;      /* 0: off */
+    bool top_k_exact;   /* of ids tied with the k-th keep the lowest only, k in all; else keep every tie */
+    float top_p;        /* 1: off. The best id always stays */
+    bool top_p_exceeds; /* the kept mass must exceed top_p; else reaching it is enough */
+    float min_p;        /* 0: off. Drop what is less likely than min_p times the best */
 } draw_filter;
 
 /* Draw from s->scores. u in [0, 1). */

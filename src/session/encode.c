@@ -113,9 +113,11 @@ static mo_status encode_piece(mo_model *m, const message *msg, sound *s, float c
     }
     if (st == MO_OK && n_token > 0) {
         m->be->ops->upload(m->be, p.mel, p.host, (size_t)n_frame * (size_t)m->cfg.audio.n_mel * sizeof(float));
-        st = whisper_forward(m->audio, p.hidden, p.embeds, p.mel, &n_frame, 1, chunk_length_s, s->n_frame_longest, AUDIO_ROWS, &m->scratch, err);
+        st = whisper_forward(m->audio, p.hidden, p.embeds, p.mel, &n_frame, 1, chunk_length_s, s->n_frame_longest, AUDIO_ROWS, &m->scratch,
+                             err);
     }
-    if (st == MO_OK && n_token > 0) m->be->ops->download(m->be, s->rows + (size_t)at * width, p.embeds, (size_t)n_token * width * sizeof(float));
+    if (st == MO_OK && n_token > 0)
+        m->be->ops->download(m->be, s->rows + (size_t)at * width, p.embeds, (size_t)n_token * width * sizeof(float));
     if (st == MO_OK) s->n_piece_done++;
     scratch_release(&m->scratch, mark);
     return st;
@@ -198,13 +200,15 @@ static mo_status encode_tiles(mo_model *m, const tile_ref *ref, const tile_size 
         part *im = ref[i].p;
         if (im->rows) continue;
         im->n_row = im->slices.n_tile * m->cfg.resampler.n_query;
-        if (!(im->rows = mo_calloc((size_t)im->slices.n_tile * tile_floats, sizeof(float)))) return mo_fail(err, MO_E_NOMEM, "no memory for the rows of a picture");
+        if (!(im->rows = mo_calloc((size_t)im->slices.n_tile * tile_floats, sizeof(float))))
+            return mo_fail(err, MO_E_NOMEM, "no memory for the rows of a picture");
     }
     p = model_vision_carve(&m->scratch, &m->cfg);
     if (scratch_overflow(&m->scratch)) st = mo_fail(err, MO_E_STATE, "the scratch was planned without the vision encoder");
     if (st == MO_OK) st = vision_forward(m, &p, ref, size, n, err);
     for (int i = 0; st == MO_OK && i < n; i++) {
-        m->be->ops->download(m->be, ref[i].p->rows + (size_t)ref[i].i_tile * tile_floats, p.embeds + (size_t)i * tile_floats, tile_floats * sizeof(float));
+        m->be->ops->download(m->be, ref[i].p->rows + (size_t)ref[i].i_tile * tile_floats, p.embeds + (size_t)i * tile_floats,
+                             tile_floats * sizeof(float));
         tile_done(ref[i].p);
     }
     scratch_release(&m->scratch, mark);

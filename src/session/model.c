@@ -20,15 +20,16 @@ enum { TOKENIZER_BYTES_PER_ID = 96 };
 
 const char *mo_version(void) { return MO_VERSION; }
 
-mo_model_opts mo_model_opts_default(void)
-{
-    return (mo_model_opts){ .vision = MO_AUTO, .audio = MO_AUTO, .n_ubatch = UBATCH_DEFAULT };
-}
+mo_model_opts mo_model_opts_default(void) { return (mo_model_opts){ .vision = MO_AUTO, .audio = MO_AUTO, .n_ubatch = UBATCH_DEFAULT }; }
 
 mo_session_opts mo_session_opts_default(void)
 {
-    return (mo_session_opts){ .temperature = 0.7f, .top_k = 100, .top_p = 0.8f, .repetition_penalty = 1.02f, .max_tokens = 4096,
-                              
+    return (mo_session_opts){ .temperature = 0.7f,
+                              .top_k = 100,
+                              .top_p = 0.8f,
+                              .repetition_penalty = 1.02f,
+                              .max_tokens = 4096,
+
                               .image_ids = MO_AUTO };
 }
 
@@ -184,9 +185,12 @@ static mo_status check_opts(const mo_model_opts *o, unsigned *isa, mo_error *err
 {
     int64_t mask = cpu_isa_parse(o->isa);
 
-    if (mask < 0) return mo_fail(err, MO_E_ARG, "unknown instruction set in '%s'; known: generic, avx2, avx512, avx512_bf16, neon, …, all", o->isa);
-    if (o->n_thread < 0 || o->n_thread > 1024) return mo_fail(err, MO_E_ARG, "n_thread is %d; it must be 0 (every core) to 1024", o->n_thread);
-    if (o->n_ubatch < 1 || o->n_ubatch > UBATCH_MAX) return mo_fail(err, MO_E_ARG, "n_ubatch is %d; it must be 1 to %d", o->n_ubatch, UBATCH_MAX);
+    if (mask < 0)
+        return mo_fail(err, MO_E_ARG, "unknown instruction set in '%s'; known: generic, avx2, avx512, avx512_bf16, neon, …, all", o->isa);
+    if (o->n_thread < 0 || o->n_thread > 1024)
+        return mo_fail(err, MO_E_ARG, "n_thread is %d; it must be 0 (every core) to 1024", o->n_thread);
+    if (o->n_ubatch < 1 || o->n_ubatch > UBATCH_MAX)
+        return mo_fail(err, MO_E_ARG, "n_ubatch is %d; it must be 1 to %d", o->n_ubatch, UBATCH_MAX);
     *isa = (unsigned)mask;
     return MO_OK;
 }
@@ -197,8 +201,7 @@ static mo_status choose_module(mo_model *m, bool *has, mo_switch want, const cha
     char message[128];
     bool there = *has && tensors_find(m->ts, probe);
 
-    if (want == MO_ON && !there)
-        return mo_fail(err, MO_E_UNSUPPORTED, "this checkpoint has no %s encoder (no tensor '%s')", what, probe);
+    if (want == MO_ON && !there) return mo_fail(err, MO_E_UNSUPPORTED, "this checkpoint has no %s encoder (no tensor '%s')", what, probe);
     *has = there && want != MO_OFF;
     if (!there) {
         snprintf(message, sizeof message, "this checkpoint has no %s encoder", what);
@@ -214,8 +217,8 @@ static mo_status choose_module(mo_model *m, bool *has, mo_switch want, const cha
 static mo_status check_audio(const audio_config *c, mo_error *err)
 {
     if (c->n_mel == MEL_BANDS && c->n_pos == MEL_MAX_SAMPLES / MEL_HOP / 2) return MO_OK;
-    return mo_fail(err, MO_E_UNSUPPORTED, "an audio encoder of %d mel bands and %d positions; this build knows %d and %d", c->n_mel, c->n_pos, MEL_BANDS,
-                   MEL_MAX_SAMPLES / MEL_HOP / 2);
+    return mo_fail(err, MO_E_UNSUPPORTED, "an audio encoder of %d mel bands and %d positions; this build knows %d and %d", c->n_mel,
+                   c->n_pos, MEL_BANDS, MEL_MAX_SAMPLES / MEL_HOP / 2);
 }
 
 /* Which files, and what they say of the model; the caller's paths are not kept. */
@@ -271,7 +274,8 @@ static mo_status open_plan(mo_model **out, const char *path, const mo_model_opts
     cpu.fast = m->opts.fast != 0;
     m->opts.isa = NULL; /* the caller's string: not kept */
     if ((st = open_files(m, path, err)) != MO_OK) goto fail;
-    if ((st = choose_module(m, &m->cfg.has_vision, m->opts.vision, "vpm.embeddings.patch_embedding.weight", "vision", err)) != MO_OK) goto fail;
+    if ((st = choose_module(m, &m->cfg.has_vision, m->opts.vision, "vpm.embeddings.patch_embedding.weight", "vision", err)) != MO_OK)
+        goto fail;
     if ((st = choose_module(m, &m->cfg.has_audio, m->opts.audio, "apm.conv1.weight", "audio", err)) != MO_OK) goto fail;
     if (m->cfg.has_audio && (st = check_audio(&m->cfg.audio, err)) != MO_OK) goto fail;
     if ((st = cpu_backend_new(&m->be, &cpu, err)) != MO_OK) goto fail;

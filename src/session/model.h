@@ -31,20 +31,20 @@ struct mo_model {
     mo_model_opts opts; /* isa is not kept */
     model_config cfg;
     tensors *ts;
-    gguf *meta;           /* of a GGUF model, or NULL */
-    chat_kind chat;       /* how its conversations are written */
+    gguf *meta;     /* of a GGUF model, or NULL */
+    chat_kind chat; /* how its conversations are written */
     tokenizer *tok;
     backend *be;
     llm *llm;
-    siglip *vision;       /* NULL: not loaded, as resampler */
+    siglip *vision; /* NULL: not loaded, as resampler */
     resampler *resampler;
-    whisper *audio;       /* NULL: not loaded, as mel */
+    whisper *audio; /* NULL: not loaded, as mel */
     mel_bank *mel;
-    mo_plan plan;         /* of the model alone */
+    mo_plan plan; /* of the model alone */
     char device[96];
 
     pthread_mutex_t step_lock;
-    scratch scratch;      /* sized for the largest of: a forward of n_ubatch rows, a vision pass, an audio pass */
+    scratch scratch; /* sized for the largest of: a forward of n_ubatch rows, a vision pass, an audio pass */
     atomic_int n_session;
 };
 

@@ -27,8 +27,9 @@ struct sampler {
 
 sampler_params sampler_params_default(void)
 {
-    return (sampler_params){ .do_sample = true, .temperature = 0.7f, .top_k = 100, .top_p = 0.8f, .repetition_penalty = 1.02f,
-                             .length_penalty = 1.0f };
+    return (sampler_params){
+        .do_sample = true, .temperature = 0.7f, .top_k = 100, .top_p = 0.8f, .repetition_penalty = 1.02f, .length_penalty = 1.0f
+    };
 }
 
 mo_status sampler_params_check(const sampler_params *p, mo_error *err)
@@ -60,8 +61,7 @@ mo_status sampler_open(sampler **out, int32_t n_vocab, const sampler_params *p, 
     if ((st = sampling_base_open(&s->base, n_vocab, p->seed, shared, err)) != MO_OK) goto fail;
     if ((st = sampling_ids_copy(&s->end_id, &s->n_end, end_ids, n_vocab, err)) != MO_OK) goto fail;
     s->n_word = ((size_t)n_vocab + 63) / 64;
-    if (!(s->seen = mo_calloc(s->n_word, sizeof *s->seen)) ||
-        (counts(p) && !(s->count = mo_calloc((size_t)n_vocab, sizeof *s->count)))) {
+    if (!(s->seen = mo_calloc(s->n_word, sizeof *s->seen)) || (counts(p) && !(s->count = mo_calloc((size_t)n_vocab, sizeof *s->count)))) {
         st = mo_fail(err, MO_E_NOMEM, "no memory for a sampler's history of %d tokens", (int)n_vocab);
         goto fail;
     }

@@ -72,11 +72,11 @@ void sampler_copy(sampler *dst, const sampler *src);
 
 typedef struct stream_params {
     bool do_sample;
-    float temperature;        /* as above */
-    int32_t top_k;            /* exactly k stay; 0: off */
-    float top_p;              /* mass must exceed it; 1: off */
+    float temperature; /* as above */
+    int32_t top_k;     /* exactly k stay; 0: off */
+    float top_p;       /* mass must exceed it; 1: off */
     float repetition_penalty;
-    float length_penalty;     /* on terminators */
+    float length_penalty; /* on terminators */
     uint64_t seed;
 } stream_params;
 
@@ -106,13 +106,13 @@ void stream_sampler_copy(stream_sampler *dst, const stream_sampler *src); /* sam
 typedef struct duplex_params {
     bool do_sample;
     float temperature;
-    int32_t top_k;              /* ties with the k-th stay; 0: off */
-    float top_p;                /* mass must exceed it; 0 and 1: off */
-    float repetition_penalty;   /* divides logits of either sign, as the reference does */
-    int32_t repetition_window;  /* last ids it looks at, 1 to 65536 */
-    float length_penalty;       /* on turn_eos */
-    float listen_prob_scale;    /* 1: off. Multiplies the logit of `listen` */
-    int32_t listen_top_k;       /* 0: off. Fewer than this many logits above that of `listen` choose it at once */
+    int32_t top_k;             /* ties with the k-th stay; 0: off */
+    float top_p;               /* mass must exceed it; 0 and 1: off */
+    float repetition_penalty;  /* divides logits of either sign, as the reference does */
+    int32_t repetition_window; /* last ids it looks at, 1 to 65536 */
+    float length_penalty;      /* on turn_eos */
+    float listen_prob_scale;   /* 1: off. Multiplies the logit of `listen` */
+    int32_t listen_top_k;      /* 0: off. Fewer than this many logits above that of `listen` choose it at once */
     uint64_t seed;
 } duplex_params;
 

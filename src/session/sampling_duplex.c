@@ -27,8 +27,14 @@ struct duplex_sampler {
 
 duplex_params duplex_params_default(void)
 {
-    return (duplex_params){ .do_sample = true, .temperature = 0.7f, .top_k = 20, .top_p = 0.8f, .repetition_penalty = 1.05f,
-                            .repetition_window = 512, .length_penalty = 1.1f, .listen_prob_scale = 1.0f };
+    return (duplex_params){ .do_sample = true,
+                            .temperature = 0.7f,
+                            .top_k = 20,
+                            .top_p = 0.8f,
+                            .repetition_penalty = 1.05f,
+                            .repetition_window = 512,
+                            .length_penalty = 1.1f,
+                            .listen_prob_scale = 1.0f };
 }
 
 mo_status duplex_params_check(const duplex_params *p, mo_error *err)
@@ -55,8 +61,8 @@ mo_status duplex_sampler_open(duplex_sampler **out, int32_t n_vocab, const duple
     *out = NULL;
     if ((st = duplex_params_check(p, err)) != MO_OK) return st;
     if (ids.chunk_eos < 0 || ids.chunk_eos >= n_vocab || ids.turn_eos < 0 || ids.turn_eos >= n_vocab || ids.listen >= n_vocab)
-        return mo_fail(err, MO_E_ARG, "duplex needs <|chunk_eos|> and <|turn_eos|> within the vocabulary of %d, got %d and %d", (int)n_vocab,
-                       (int)ids.chunk_eos, (int)ids.turn_eos);
+        return mo_fail(err, MO_E_ARG, "duplex needs <|chunk_eos|> and <|turn_eos|> within the vocabulary of %d, got %d and %d",
+                       (int)n_vocab, (int)ids.chunk_eos, (int)ids.turn_eos);
     if (!(s = mo_zalloc(sizeof *s))) return mo_fail(err, MO_E_NOMEM, "no memory for a duplex sampler");
     s->params = *p;
     s->ids = ids;

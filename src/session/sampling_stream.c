@@ -25,8 +25,9 @@ struct stream_sampler {
 
 stream_params stream_params_default(void)
 {
-    return (stream_params){ .do_sample = true, .temperature = 0.7f, .top_k = 100, .top_p = 0.8f, .repetition_penalty = 1.02f,
-                            .length_penalty = 1.0f };
+    return (stream_params){
+        .do_sample = true, .temperature = 0.7f, .top_k = 100, .top_p = 0.8f, .repetition_penalty = 1.02f, .length_penalty = 1.0f
+    };
 }
 
 mo_status stream_params_check(const stream_params *p, mo_error *err)

@@ -55,22 +55,22 @@ struct mo_session {
     int32_t n_ctx;
     kv_pool pool;
     kv_seq kv;
-    int64_t *key;         /* [n_ctx] what each cached position was made of */
-    turn turn;            /* the prompt being answered */
-    int32_t n_fed;        /* positions of it that are cached */
+    int64_t *key;  /* [n_ctx] what each cached position was made of */
+    turn turn;     /* the prompt being answered */
+    int32_t n_fed; /* positions of it that are cached */
     sampler *sampler;
     stop_matcher *stop;
     detokenizer detok;
     int32_t id_stop[2], id_speech_end; /* ends of an answer; end of its spoken text */
     bool past_speech_end, is_ended;
     int32_t n_generated;
-    buf piece, answer;    /* text of one token; the answer so far, as shown */
-    float *logits;        /* [n_vocab] */
-    float *embd;          /* [n_ubatch, n_embd] */
-    int32_t *feed_token;  /* [n_ubatch] */
-    uint8_t *want;        /* [n_ubatch] */
-    kv_seq **feed_seq;    /* [n_ubatch] */
-    mo_event figures;     /* of the answer, becomes its END event */
+    buf piece, answer;   /* text of one token; the answer so far, as shown */
+    float *logits;       /* [n_vocab] */
+    float *embd;         /* [n_ubatch, n_embd] */
+    int32_t *feed_token; /* [n_ubatch] */
+    uint8_t *want;       /* [n_ubatch] */
+    kv_seq **feed_seq;   /* [n_ubatch] */
+    mo_event figures;    /* of the answer, becomes its END event */
 };
 
 /* ---- life ------------------------------------------------------------------------------------------------------- */
@@ -82,7 +82,8 @@ mo_status session_check_opts(const mo_session_opts *o, const model_config *c, mo
     if (o->kv_type != MO_KV_F16 && o->kv_type != MO_KV_F32) return mo_fail(err, MO_E_ARG, "unknown KV cache type %d", (int)o->kv_type);
     if (o->max_tokens < 1) return mo_fail(err, MO_E_ARG, "max_tokens is %d; it must be at least 1", o->max_tokens);
     if (o->min_tokens < 0) return mo_fail(err, MO_E_ARG, "min_tokens is %d; it must not be negative", o->min_tokens);
-    if (o->max_slices < 0 || o->max_slices > IMAGE_SLICES_MAX) return mo_fail(err, MO_E_ARG, "max_slices is %d; it must be 0 to %d", o->max_slices, IMAGE_SLICES_MAX);
+    if (o->max_slices < 0 || o->max_slices > IMAGE_SLICES_MAX)
+        return mo_fail(err, MO_E_ARG, "max_slices is %d; it must be 0 to %d", o->max_slices, IMAGE_SLICES_MAX);
     return MO_OK;
 }
 
@@ -259,12 +260,14 @@ static mo_status push_image(mo_session *s, image *im, mo_error *err)
 
 static mo_status can_see(const mo_session *s, mo_error *err)
 {
-    return s->m->vision ? MO_OK : mo_fail(err, MO_E_UNSUPPORTED, "%s as loaded here cannot see: it has no vision encoder", mo_model_name(s->m));
+    return s->m->vision ? MO_OK
+                        : mo_fail(err, MO_E_UNSUPPORTED, "%s as loaded here cannot see: it has no vision encoder", mo_model_name(s->m));
 }
 
 static mo_status can_hear(const mo_session *s, mo_error *err)
 {
-    return s->m->audio ? MO_OK : mo_fail(err, MO_E_UNSUPPORTED, "%s as loaded here cannot hear: it has no audio encoder", mo_model_name(s->m));
+    return s->m->audio ? MO_OK
+                       : mo_fail(err, MO_E_UNSUPPORTED, "%s as loaded here cannot hear: it has no audio encoder", mo_model_name(s->m));
 }
 
 mo_status mo_session_push_image(mo_session *s, const void *file_bytes, size_t n, mo_error *err)
@@ -347,12 +350,9 @@ mo_status mo_session_add_stop(mo_session *s, const char *text, mo_error *err)
 
     if (n < 1 || n > STOP_TEXT_BYTES) return mo_fail(err, MO_E_ARG, "a stop text of %zu bytes; it must have 1 to %d", n, STOP_TEXT_BYTES);
     if ((st = lock_idle(s, err)) != MO_OK) return st;
-    if (s->n_stop_text == STOP_TEXTS_MAX)
-        st = mo_fail(err, MO_E_LIMIT, "more than %d stop texts", STOP_TEXTS_MAX);
-    else if (!(s->stop_text[s->n_stop_text] = mo_strdup(text)))
-        st = mo_fail(err, MO_E_NOMEM, "no memory for a stop text");
-    else
-        s->n_stop_text++;
+    if (s->n_stop_text == STOP_TEXTS_MAX) st = mo_fail(err, MO_E_LIMIT, "more than %d stop texts", STOP_TEXTS_MAX);
+    else if (!(s->stop_text[s->n_stop_text] = mo_strdup(text))) st = mo_fail(err, MO_E_NOMEM, "no memory for a stop text");
+    else s->n_stop_text++;
     pthread_mutex_unlock(&s->lock);
     return st;
 }
@@ -467,8 +467,10 @@ static mo_status finish(mo_session *s, mo_error *err)
 
 static turn_opts turn_options(const mo_session *s)
 {
-    return (turn_opts){ .thinking = s->o.thinking != 0, .omni = s->o.omni != 0,
-                        .speech_mark = s->o.speech_mark != 0, .image_ids = s->o.image_ids,
+    return (turn_opts){ .thinking = s->o.thinking != 0,
+                        .omni = s->o.omni != 0,
+                        .speech_mark = s->o.speech_mark != 0,
+                        .image_ids = s->o.image_ids,
                         .tools = s->tools.len ? s->tools.data : NULL };
 }
 
@@ -484,7 +486,8 @@ static mo_status prepare_answer(mo_session *s, mo_error *err)
     if ((st = turn_layout(&s->turn, s->m, &s->conv, &o, err)) != MO_OK) return st;
     if (s->turn.n < 1) return mo_fail(err, MO_E_STATE, "the prompt is empty");
     if (s->turn.n + 1 > s->n_ctx)
-        return mo_fail(err, MO_E_LIMIT, "the prompt has %d positions and the context %d; use a larger context, fewer slices, or clear the conversation",
+        return mo_fail(err, MO_E_LIMIT,
+                       "the prompt has %d positions and the context %d; use a larger context, fewer slices, or clear the conversation",
                        s->turn.n, s->n_ctx);
     stop_close(s->stop);
     s->stop = NULL;

@@ -20,7 +20,7 @@ typedef struct pattern {
 struct stop_matcher {
     pattern *p; /* [n] */
     size_t n;
-    size_t held; /* bytes held back */
+    size_t held;   /* bytes held back */
     size_t i_held; /* whose prefix they are */
     int i_hit;     /* -1: not stopped */
     bool include;

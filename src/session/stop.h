@@ -13,7 +13,7 @@
 #include "core/buf.h"
 #include "core/status.h"
 
-#define STOP_N_MAX 64
+#define STOP_N_MAX     64
 #define STOP_BYTES_MAX 4096
 
 typedef struct stop_matcher stop_matcher;
@@ -28,8 +28,8 @@ void stop_reset(stop_matcher *m); /* as after opening */
  * Once stopped, further text is swallowed. */
 mo_status stop_push(stop_matcher *m, const char *text, size_t n, bool final, buf *out, mo_error *err);
 
-bool stop_hit(const stop_matcher *m);        /* a stop string was complete */
-int stop_which(const stop_matcher *m);       /* its index, -1 if none */
+bool stop_hit(const stop_matcher *m);  /* a stop string was complete */
+int stop_which(const stop_matcher *m); /* its index, -1 if none */
 size_t stop_held_bytes(const stop_matcher *m);
 
 #endif

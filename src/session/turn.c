@@ -45,7 +45,9 @@ static void message_items(const model_config *cfg, const message *m, prompt_item
     for (int32_t i = 0; i < m->n_part; i++) {
         const part *p = &m->part[i];
         switch (p->kind) {
-        case PART_TEXT: item[i] = (prompt_item){ .kind = PROMPT_TEXT, .text = p->text.data ? p->text.data : "", .n_text = p->text.len }; break;
+        case PART_TEXT:
+            item[i] = (prompt_item){ .kind = PROMPT_TEXT, .text = p->text.data ? p->text.data : "", .n_text = p->text.len };
+            break;
         case PART_IMAGE: item[i] = (prompt_item){ .kind = PROMPT_IMAGE, .cols = p->slices.cols, .rows = p->slices.rows }; break;
         case PART_AUDIO: item[i] = (prompt_item){ .kind = PROMPT_AUDIO }; break;
         }
@@ -71,7 +73,8 @@ static prompt_options options_of(const mo_model *m, const turn_opts *o)
 }
 
 /* item: room for all parts. */
-static mo_status build(turn *t, const mo_model *m, const conversation *c, const turn_opts *o, prompt_message *msg, prompt_item *item, mo_error *err)
+static mo_status build(turn *t, const mo_model *m, const conversation *c, const turn_opts *o, prompt_message *msg, prompt_item *item,
+                       mo_error *err)
 {
     prompt_options opt = options_of(m, o);
     py_value *tools = NULL;
@@ -133,8 +136,10 @@ static mo_status fill_pictures(turn *t, const mo_model *m, const conversation *c
             const part *p = &c->message[i].part[j];
             for (int32_t tile = 0; p->kind == PART_IMAGE && tile < p->slices.n_tile; tile++, k += 2) {
                 if (k + 1 >= b->len) return MO_OK; /* cut off by max_inp_length */
-                if (!p->rows || b->data[k + 1] - b->data[k] > n_query) return mo_fail(err, MO_E_STATE, "a picture's places and rows do not agree");
-                for (int32_t at = b->data[k], r = tile * n_query; at < b->data[k + 1]; at++, r++) put_row(t, at, p->rows + (size_t)r * width, p->uid, r);
+                if (!p->rows || b->data[k + 1] - b->data[k] > n_query)
+                    return mo_fail(err, MO_E_STATE, "a picture's places and rows do not agree");
+                for (int32_t at = b->data[k], r = tile * n_query; at < b->data[k + 1]; at++, r++)
+                    put_row(t, at, p->rows + (size_t)r * width, p->uid, r);
             }
         }
     return MO_OK;

@@ -23,10 +23,7 @@ typedef struct bpe_pair {
     int32_t merged;
 } bpe_pair;
 
-static bool before(const bpe_pair *a, const bpe_pair *b)
-{
-    return a->rank != b->rank ? a->rank < b->rank : a->at < b->at;
-}
+static bool before(const bpe_pair *a, const bpe_pair *b) { return a->rank != b->rank ? a->rank < b->rank : a->at < b->at; }
 
 static void heap_push(bpe_pair *h, size_t *n, bpe_pair p)
 {

@@ -191,8 +191,7 @@ static mo_status render_qwen3(const chat_message *msg, int n, const chat_options
     for (int i = 0; i < n; i++) {
         if (is_role(&msg[i], "user") || (is_role(&msg[i], "system") && i > 0)) chatml_message(&msg[i], out);
         else if (is_role(&msg[i], "tool")) qwen3_tool(msg, i, n, out);
-        else if (is_role(&msg[i], "assistant") &&
-                 (st = qwen3_assistant(&msg[i], i > i_query, i == n - 1, out, err)) != MO_OK) return st;
+        else if (is_role(&msg[i], "assistant") && (st = qwen3_assistant(&msg[i], i > i_query, i == n - 1, out, err)) != MO_OK) return st;
     }
     if (opt->add_generation_prompt) {
         buf_puts(out, "<|im_start|>assistant\n");
@@ -248,7 +247,10 @@ static mo_status render_zephyr(const chat_message *msg, int n, const chat_option
 
     buf_puts(out, "<s><|system|>\n");
     if (is_role(&msg[0], "system")) put(out, content_of(&msg[i++]));
-    else buf_puts(out, "You are an artificial intelligence assistant, which gives helpful, detailed, and polite answers to the human's questions.");
+    else
+        buf_puts(
+            out,
+            "You are an artificial intelligence assistant, which gives helpful, detailed, and polite answers to the human's questions.");
     buf_puts(out, "</s>\n");
     for (; i < n; i++) {
         if (!is_role(&msg[i], "user") && !is_role(&msg[i], "assistant"))

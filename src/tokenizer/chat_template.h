@@ -11,15 +11,15 @@
 
 /* Members by their prompt: template, placeholders and joiners together. */
 typedef enum chat_kind {
-    CHAT_O45,     /* Qwen3 with the speech switch; <image>./</image> */
-    CHAT_V45,     /* Qwen3; (<image>./</image>) from here to V26 */
-    CHAT_V40,     /* MiniCPM4 ChatML */
-    CHAT_O26,     /* Qwen2.5 ChatML, speech prompt <|spk_bos|>... */
-    CHAT_V26,     /* Qwen2 ChatML, default system prompt */
-    CHAT_V25,     /* Llama 3 headers; tiles inside one <slice> */
-    CHAT_V20,     /* <用户> and <AI>; tiles as V2.5 */
-    CHAT_V10,     /* <用户> and <AI>; one tile */
-    CHAT_OMNILMM  /* Zephyr; <im_start> <im_patch>... <im_end> */
+    CHAT_O45,    /* Qwen3 with the speech switch; <image>./</image> */
+    CHAT_V45,    /* Qwen3; (<image>./</image>) from here to V26 */
+    CHAT_V40,    /* MiniCPM4 ChatML */
+    CHAT_O26,    /* Qwen2.5 ChatML, speech prompt <|spk_bos|>... */
+    CHAT_V26,    /* Qwen2 ChatML, default system prompt */
+    CHAT_V25,    /* Llama 3 headers; tiles inside one <slice> */
+    CHAT_V20,    /* <用户> and <AI>; tiles as V2.5 */
+    CHAT_V10,    /* <用户> and <AI>; one tile */
+    CHAT_OMNILMM /* Zephyr; <im_start> <im_patch>... <im_end> */
 } chat_kind;
 
 /* Strings need not end in NUL and may hold it. NULL content is the empty string. */

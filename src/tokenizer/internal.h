@@ -11,9 +11,9 @@
 #include "tokenizer/split.h"
 #include "tokenizer/tokenizer.h"
 
-#define TOKEN_ID_LIMIT (1 << 24)    /* ids are below this */
-#define TOKEN_TEXT_LIMIT 65536      /* bytes of a token's text */
-#define ADDED_TEXT_LIMIT 1024       /* bytes of an added token's text */
+#define TOKEN_ID_LIMIT   (1 << 24) /* ids are below this */
+#define TOKEN_TEXT_LIMIT 65536     /* bytes of a token's text */
+#define ADDED_TEXT_LIMIT 1024      /* bytes of an added token's text */
 
 enum { TOKEN_USED = 1, TOKEN_ADDED = 2, TOKEN_SPECIAL = 4 };
 
@@ -65,7 +65,8 @@ mo_status vocab_add_added(tokenizer *t, int64_t id, const char *text, size_t n, 
 mo_status vocab_reserve_merges(tokenizer *t, size_t n, mo_error *err);
 /* "left right"; i_line: for the message. */
 mo_status vocab_add_merge(tokenizer *t, uint32_t rank, const char *text, size_t n, mo_error *err);
-mo_status vocab_add_merge_pair(tokenizer *t, uint32_t rank, const char *left, size_t n_left, const char *right, size_t n_right, mo_error *err);
+mo_status vocab_add_merge_pair(tokenizer *t, uint32_t rank, const char *left, size_t n_left, const char *right, size_t n_right,
+                               mo_error *err);
 /* After the last: every byte must be a token, or (every_byte false) all that plain text needs. */
 mo_status vocab_finish(tokenizer *t, bool every_byte, mo_error *err);
 

@@ -137,9 +137,9 @@ static mo_status load_merge_list(tokenizer *t, json_t *list, mo_error *err)
         if (json_is_string(m)) /* "left right"; newer files hold pairs */
             st = vocab_add_merge(t, (uint32_t)i, json_string_value(m), json_string_length(m), err);
         else if (json_array_size(m) == 2 && json_is_string(a) && json_is_string(b))
-            st = vocab_add_merge_pair(t, (uint32_t)i, json_string_value(a), json_string_length(a), json_string_value(b), json_string_length(b), err);
-        else
-            st = mo_fail(err, MO_E_FORMAT, "merge %zu is neither a string nor a pair of strings", i + 1);
+            st = vocab_add_merge_pair(t, (uint32_t)i, json_string_value(a), json_string_length(a), json_string_value(b),
+                                      json_string_length(b), err);
+        else st = mo_fail(err, MO_E_FORMAT, "merge %zu is neither a string nor a pair of strings", i + 1);
     }
     return st;
 }
@@ -224,7 +224,8 @@ static mo_status load_added_decoder(tokenizer *t, json_t *map, mo_error *err)
         char *end;
         long long id = strtoll(key, &end, 10);
         mo_status st;
-        if (*end || end == key || !json_is_string(text)) return mo_fail(err, MO_E_FORMAT, "added token '%.40s' has no id or no content", key);
+        if (*end || end == key || !json_is_string(text))
+            return mo_fail(err, MO_E_FORMAT, "added token '%.40s' has no id or no content", key);
         st = vocab_add_added(t, id, json_string_value(text), json_string_length(text), json_is_true(json_object_get(v, "special")), err);
         if (st != MO_OK) return st;
     }
@@ -329,7 +330,8 @@ mo_status tokenizer_open_hf(tokenizer **out, const char *dir, mo_error *err)
     if (!found) {
         st = load_vocab_json(t, dir, err);
         if (st == MO_E_IO && has_file(dir, "tokenizer.model"))
-            st = mo_fail(err, MO_E_UNSUPPORTED, "it has a SentencePiece model (tokenizer.model), which is not supported; a byte-level BPE vocabulary is needed");
+            st = mo_fail(err, MO_E_UNSUPPORTED,
+                         "it has a SentencePiece model (tokenizer.model), which is not supported; a byte-level BPE vocabulary is needed");
         if (st != MO_OK || (st = load_merges_txt(t, dir, err)) != MO_OK) goto fail;
     }
     if ((st = vocab_finish(t, true, err)) != MO_OK || (st = load_config(t, dir, err)) != MO_OK) goto fail;
@@ -385,8 +387,7 @@ mo_status tokenizer_open_lists(tokenizer **out, const tokenizer_lists *l, mo_err
         int32_t type = l->types ? l->types[i] : 1;
         if (type == TYPE_CONTROL || type == TYPE_USER_DEFINED)
             st = vocab_add_added(t, (int64_t)i, l->tokens[i].s, l->tokens[i].n, type == TYPE_CONTROL, err);
-        else if (type != TYPE_UNUSED)
-            st = vocab_add(t, (int64_t)i, l->tokens[i].s, l->tokens[i].n, err);
+        else if (type != TYPE_UNUSED) st = vocab_add(t, (int64_t)i, l->tokens[i].s, l->tokens[i].n, err);
     }
     if (st == MO_OK) st = vocab_reserve_merges(t, l->n_merge, err);
     for (size_t i = 0; i < l->n_merge && st == MO_OK; i++) st = vocab_add_merge(t, (uint32_t)i, l->merges[i].s, l->merges[i].n, err);

@@ -8,7 +8,7 @@
 #include "tokenizer/unicode.h"
 
 /* A medium on its way through the template: FF, its index in decimal, FE. Neither byte occurs in UTF-8. */
-#define MARK_OPEN '\xff'
+#define MARK_OPEN  '\xff'
 #define MARK_CLOSE '\xfe'
 
 /* Every medium of the conversation in order. */
@@ -31,7 +31,10 @@ prompt_options prompt_options_default(chat_kind kind)
         .chunk_audio = kind == CHAT_O26,
         .n_query = kind == CHAT_V25 ? 96 : 64,
         .n_audio_chunk = kind == CHAT_O26 ? 25 : 10,
-        .max_inp_length = is_short ? 2048 : kind == CHAT_V45 ? 16384 : kind == CHAT_O26 ? 32768 : 8192,
+        .max_inp_length = is_short           ? 2048
+                          : kind == CHAT_V45 ? 16384
+                          : kind == CHAT_O26 ? 32768
+                                             : 8192,
     };
 }
 
@@ -101,7 +104,8 @@ static mo_status put_block(builder *b, const char *open, const char *unit, int32
     int32_t id_open, id_unit, id_close;
     mo_status st;
 
-    if ((st = marker(b, open, &id_open)) != MO_OK || (st = marker(b, unit, &id_unit)) != MO_OK || (st = marker(b, close, &id_close)) != MO_OK)
+    if ((st = marker(b, open, &id_open)) != MO_OK || (st = marker(b, unit, &id_unit)) != MO_OK ||
+        (st = marker(b, close, &id_close)) != MO_OK)
         return st;
     ids_put(&b->p->ids, id_open);
     ids_put(bounds, (int32_t)b->p->ids.len);
@@ -120,7 +124,8 @@ static mo_status put_slices(builder *b, const prompt_item *it)
     int32_t id;
 
     if (!it->cols) return MO_OK;
-    if (b->opt->kind == CHAT_V10 || b->opt->kind == CHAT_OMNILMM) return mo_fail(b->err, MO_E_ARG, "this model takes whole images only, not slices");
+    if (b->opt->kind == CHAT_V10 || b->opt->kind == CHAT_OMNILMM)
+        return mo_fail(b->err, MO_E_ARG, "this model takes whole images only, not slices");
     if (nested) {
         if ((st = marker(b, "<slice>", &id)) != MO_OK) return st;
         ids_put(&b->p->ids, id);
@@ -199,7 +204,8 @@ static mo_status expand(builder *b, const media *m, const buf *raw)
         seen++;
         s = close + 1;
     }
-    if (seen != m->n) return mo_fail(b->err, MO_E_ARG, "an image or sound stands where the prompt drops it: inside an assistant message's thoughts");
+    if (seen != m->n)
+        return mo_fail(b->err, MO_E_ARG, "an image or sound stands where the prompt drops it: inside an assistant message's thoughts");
     return MO_OK;
 }
 
@@ -210,7 +216,8 @@ static mo_status cut(prompt *p, int32_t limit, mo_error *err)
     for (int k = 0; k < 2; k++) {
         const ids *v = k ? &p->audio_bounds : &p->image_bounds;
         if (v->len && v->data[v->len - 1] >= limit)
-            return mo_fail(err, MO_E_LIMIT, "the prompt has %zu tokens and the limit of %d would cut off %s", p->ids.len, limit, k ? "a sound" : "an image");
+            return mo_fail(err, MO_E_LIMIT, "the prompt has %zu tokens and the limit of %d would cut off %s", p->ids.len, limit,
+                           k ? "a sound" : "an image");
     }
     p->ids.len = (size_t)limit;
     return MO_OK;
@@ -324,19 +331,24 @@ mo_status prompt_build_items(prompt *out, const tokenizer *t, const prompt_optio
 
 /* ---- system prompts ---- */
 
-mo_status prompt_system(prompt_item item[PROMPT_SYSTEM_ITEM_MAX], int *n, const char *mode, const char *language, bool has_voice, mo_error *err)
+mo_status prompt_system(prompt_item item[PROMPT_SYSTEM_ITEM_MAX], int *n, const char *mode, const char *language, bool has_voice,
+                        mo_error *err)
 {
     /* [0] Chinese, [1] English */
     static const struct {
         const char *mode, *before[2], *after[2];
     } modes[] = {
-        { "omni", { "模仿音频样本的音色并生成新的内容。", "Clone the voice in the provided audio prompt." },
+        { "omni",
+          { "模仿音频样本的音色并生成新的内容。", "Clone the voice in the provided audio prompt." },
           { "请用这种声音风格来为用户提供帮助。 请认真、高质量地回复用户的问题。 请用高自然度的方式和用户聊天。",
             "As an assistant, you will speak using this voice style." } },
-        { "audio_assistant", { "模仿音频样本的音色并生成新的内容。", "Use the voice in the audio prompt to synthesize new content." },
-          { "你的任务是用这种声音模式来当一个助手。请认真、高质量地回复用户的问题。请用高自然度的方式和用户聊天。你是由面壁智能开发的人工智能助手：面壁小钢炮。",
+        { "audio_assistant",
+          { "模仿音频样本的音色并生成新的内容。", "Use the voice in the audio prompt to synthesize new content." },
+          { "你的任务是用这种声音模式来当一个助手。请认真、高质量地回复用户的问题。请用高自然度的方式和用户聊天。你是由面壁智能开发的人工智"
+            "能助手：面壁小钢炮。",
             "You are a helpful assistant with the above voice style." } },
-        { "audio_roleplay", { "模仿输入音频中的声音特征。", "Clone the voice in the provided audio prompt." },
+        { "audio_roleplay",
+          { "模仿输入音频中的声音特征。", "Clone the voice in the provided audio prompt." },
           { "假装你是上述音频中的人物，与我进行对话。", "Try to role-play the character based on the audio prompt above." } },
         { "voice_cloning", { "模仿输入音频中的声音特征。", "Clone the voice in the provided audio prompt." }, { NULL, NULL } },
     };

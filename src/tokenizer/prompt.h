@@ -41,11 +41,11 @@ typedef struct prompt_options {
     bool stream_input;     /* the same, and on o 4.5 audio is marked second by second */
     bool teacher_forcing;  /* no generation prompt */
     bool add_bos;
-    bool use_image_id;     /* <image_id>k</image_id> before each picture, where the member has it */
-    bool chunk_audio;      /* mark audio second by second, whatever stream_input says */
+    bool use_image_id;      /* <image_id>k</image_id> before each picture, where the member has it */
+    bool chunk_audio;       /* mark audio second by second, whatever stream_input says */
     int32_t first_image_id; /* number of the first picture */
-    int32_t n_query;       /* embeddings of a picture or slice */
-    int32_t n_audio_chunk; /* embeddings of a second of audio */
+    int32_t n_query;        /* embeddings of a picture or slice */
+    int32_t n_audio_chunk;  /* embeddings of a second of audio */
     int32_t max_inp_length; /* keep the first so many ids; 0: all */
     const py_value *tools;
 } prompt_options;
@@ -54,10 +54,10 @@ typedef struct prompt_options {
 prompt_options prompt_options_default(chat_kind kind);
 
 typedef struct prompt {
-    buf text;          /* the template's text with "<image>./</image>" and "<audio>./</audio>" for media */
-    ids ids;           /* what the model is fed: without <|listen|>, cut to max_inp_length */
-    ids image_bounds;  /* pairs [first, past last) of the embeddings' places: overview, then slices row by row */
-    ids audio_bounds;  /* the same for audio, one pair a group */
+    buf text;              /* the template's text with "<image>./</image>" and "<audio>./</audio>" for media */
+    ids ids;               /* what the model is fed: without <|listen|>, cut to max_inp_length */
+    ids image_bounds;      /* pairs [first, past last) of the embeddings' places: overview, then slices row by row */
+    ids audio_bounds;      /* the same for audio, one pair a group */
     bool use_tts_template; /* as it turned out */
 } prompt;
 
@@ -73,6 +73,7 @@ mo_status prompt_build_items(prompt *out, const tokenizer *t, const prompt_optio
  * language ("zh", else English), with the place of a voice sample if there is one (an AUDIO item, n_token 0 to be filled in).
  * Texts are static. *n items, at most 3. */
 #define PROMPT_SYSTEM_ITEM_MAX 3
-mo_status prompt_system(prompt_item item[PROMPT_SYSTEM_ITEM_MAX], int *n, const char *mode, const char *language, bool has_voice, mo_error *err);
+mo_status prompt_system(prompt_item item[PROMPT_SYSTEM_ITEM_MAX], int *n, const char *mode, const char *language, bool has_voice,
+                        mo_error *err);
 
 #endif

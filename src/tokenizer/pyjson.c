@@ -124,7 +124,8 @@ static mo_status unify_keys(py_value *v, mo_error *err)
     for (size_t i = 0; i < n; i++) p[i] = &v->child[i];
     qsort(p, n, sizeof(py_value *), by_key);
     for (size_t i = 0, k; i < n; i = k) {
-        for (k = i + 1; k < n && p[k]->n_key == p[i]->n_key && !memcmp(p[k]->key, p[i]->key, p[i]->n_key); k++) {}
+        for (k = i + 1; k < n && p[k]->n_key == p[i]->n_key && !memcmp(p[k]->key, p[i]->key, p[i]->n_key); k++) {
+        }
         if (k == i + 1) continue;
         repeated = true;
         py_value first = *p[i];

@@ -19,9 +19,9 @@ typedef enum py_kind { PY_NULL, PY_FALSE, PY_TRUE, PY_NUMBER, PY_STRING, PY_LIST
 
 typedef struct py_value {
     py_kind kind;
-    char *key;              /* in a dict: this member's name */
+    char *key; /* in a dict: this member's name */
     size_t n_key;
-    char *text;             /* string: its characters; number: as Python prints it */
+    char *text; /* string: its characters; number: as Python prints it */
     size_t n_text;
     struct py_value *child; /* [n_child] items or members */
     size_t n_child, cap_child;

@@ -168,7 +168,9 @@ static void put_added(buf *added, buf *decoder, int32_t n_vocab)
         const family_token *f = &family_tokens[i];
         if (f->id >= n_vocab) continue;
         buf_printf(added, "%s\n\"%s\": %d", comma, f->text, f->id);
-        buf_printf(decoder, "%s\n\"%d\": {\"content\": \"%s\", \"lstrip\": false, \"normalized\": false, \"rstrip\": false, \"single_word\": false, \"special\": %s}",
+        buf_printf(decoder,
+                   "%s\n\"%d\": {\"content\": \"%s\", \"lstrip\": false, \"normalized\": false, \"rstrip\": false, \"single_word\": false, "
+                   "\"special\": %s}",
                    comma, f->id, f->text, f->special ? "true" : "false");
         comma = ",";
     }
@@ -176,8 +178,13 @@ static void put_added(buf *added, buf *decoder, int32_t n_vocab)
 
 static void put_config(buf *b, const buf *decoder, int32_t n_vocab)
 {
-    static const struct { const char *role, *text; } roles[] = {
-        { "bos_token", "<|im_start|>" }, { "eos_token", "<|im_end|>" }, { "pad_token", "<|endoftext|>" }, { "unk_token", "<unk>" },
+    static const struct {
+        const char *role, *text;
+    } roles[] = {
+        { "bos_token", "<|im_start|>" },
+        { "eos_token", "<|im_end|>" },
+        { "pad_token", "<|endoftext|>" },
+        { "unk_token", "<unk>" },
     };
 
     buf_puts(b, "{\n\"add_bos_token\": false,\n\"add_prefix_space\": false,\n\"added_tokens_decoder\": {");

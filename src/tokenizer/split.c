@@ -85,7 +85,8 @@ static size_t run_of_word(const cursor *c, size_t i)
     uint32_t cp;
     size_t k;
 
-    for (; k = peek(c, i, &cp), is_word(c, cp); i = k) {}
+    for (; k = peek(c, i, &cp), is_word(c, cp); i = k) {
+    }
     return i;
 }
 
@@ -115,7 +116,8 @@ static size_t next_gpt2(const cursor *c, size_t i)
     if (cp == UTF8_INVALID) return i + (size_t)utf8_next(c->s + i, c->n - i, &cp); /* SmolLM's digit */
     start = cp == ' ' ? next : i;
     for (int r = 0; r < 3; r++) {
-        for (k = start; next = peek(c, k, &cp), in_run[r](c, cp); k = next) {}
+        for (k = start; next = peek(c, k, &cp), in_run[r](c, cp); k = next) {
+        }
         if (k > start) return k;
     }
     return run_of_space(c, i);
@@ -147,8 +149,10 @@ size_t split_next(split_kind kind, const char *s, size_t n, size_t i)
     k = cp == ' ' ? next : i;
     next = peek(&c, k, &next_cp);
     if (is_punct(&c, next_cp)) {
-        for (k = next; next = peek(&c, k, &cp), is_punct(&c, cp); k = next) {}
-        for (; next = peek(&c, k, &cp), is_newline(cp); k = next) {}
+        for (k = next; next = peek(&c, k, &cp), is_punct(&c, cp); k = next) {
+        }
+        for (; next = peek(&c, k, &cp), is_newline(cp); k = next) {
+        }
         return k;
     }
     return run_of_space(&c, i);

@@ -5,11 +5,11 @@
 #include <stddef.h>
 
 typedef enum split_kind {
-    SPLIT_QWEN2,    /* each digit alone */
-    SPLIT_LLAMA3,   /* digits in groups of up to three */
-    SPLIT_QWEN35,   /* as QWEN2, marks count as letters */
-    SPLIT_GPT2,     /* the older expression: words take a space before them and nothing else */
-    SPLIT_SMOLLM    /* each digit alone, GPT2 in what lies between */
+    SPLIT_QWEN2,  /* each digit alone */
+    SPLIT_LLAMA3, /* digits in groups of up to three */
+    SPLIT_QWEN35, /* as QWEN2, marks count as letters */
+    SPLIT_GPT2,   /* the older expression: words take a space before them and nothing else */
+    SPLIT_SMOLLM  /* each digit alone, GPT2 in what lies between */
 } split_kind;
 
 /* End of the word that starts at s[i], i < n. s is valid UTF-8. */

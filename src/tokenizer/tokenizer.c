@@ -153,7 +153,7 @@ mo_status detokenizer_push(detokenizer *d, const int32_t *id, size_t n, bool fin
     if (out->failed) goto nomem;
     end = out->len;
     d->n_held = 0;
-    for (size_t i = start; i < end; ) {
+    for (size_t i = start; i < end;) {
         uint32_t cp;
         char c[4];
         int k = utf8_next(out->data + i, end - i, &cp);

@@ -34,16 +34,16 @@ typedef struct tokenizer_lists {
     size_t n_token;
     const tokenizer_text *merges; /* [n_merge] "left right", best first */
     size_t n_merge;
-    const char *pre;              /* "qwen2", "llama-bpe", "qwen35", "gpt2", "smollm"; NULL is "qwen2" */
-    int32_t bos, eos, pad, unk;   /* -1: none */
+    const char *pre;            /* "qwen2", "llama-bpe", "qwen35", "gpt2", "smollm"; NULL is "qwen2" */
+    int32_t bos, eos, pad, unk; /* -1: none */
     bool add_bos;
 } tokenizer_lists;
 
 mo_status tokenizer_open_lists(tokenizer **out, const tokenizer_lists *l, mo_error *err);
 void tokenizer_close(tokenizer *t); /* accepts NULL */
 
-int32_t tokenizer_n_vocab(const tokenizer *t);                    /* largest id + 1 */
-int32_t tokenizer_find(const tokenizer *t, const char *name);     /* id of an added or vocabulary token by its text, -1 */
+int32_t tokenizer_n_vocab(const tokenizer *t);                /* largest id + 1 */
+int32_t tokenizer_find(const tokenizer *t, const char *name); /* id of an added or vocabulary token by its text, -1 */
 bool tokenizer_is_special(const tokenizer *t, int32_t id);
 bool tokenizer_is_added(const tokenizer *t, int32_t id);
 
@@ -79,7 +79,7 @@ typedef struct detokenizer {
     bool skip_special;
     unsigned char held[4]; /* a character that may still be completed */
     int n_held;
-    size_t n_fffd;         /* U+FFFD before it, waiting for something after them */
+    size_t n_fffd; /* U+FFFD before it, waiting for something after them */
 } detokenizer;
 
 void detokenizer_init(detokenizer *d, const tokenizer *t, bool skip_special);

@@ -11,8 +11,8 @@
 bool unicode_is_space(uint32_t cp)
 {
     if (cp < 0x80) return cp == ' ' || (cp >= 9 && cp <= 13);
-    return cp == 0x85 || cp == 0xa0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 || cp == 0x2029 ||
-           cp == 0x202f || cp == 0x205f || cp == 0x3000;
+    return cp == 0x85 || cp == 0xa0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 || cp == 0x2029 || cp == 0x202f ||
+           cp == 0x205f || cp == 0x3000;
 }
 
 /* Unicode table 3-7: the second byte's range depends on the first, the others are 80..BF. */
@@ -95,7 +95,7 @@ bool utf8_is_valid(const char *s, size_t n)
 {
     uint32_t cp;
 
-    for (size_t i = 0; i < n; ) {
+    for (size_t i = 0; i < n;) {
         i += (size_t)utf8_next(s + i, n - i, &cp);
         if (cp >= UTF8_CUT) return false;
     }
@@ -153,7 +153,8 @@ static void compose(buf *b, int32_t *c, size_t n)
     utf8proc_ssize_t left;
 
     for (size_t i = 0, j; i < n; i = j + (j == i)) {
-        for (j = i; j < n && utf8proc_get_property(c[j])->combining_class; j++) {}
+        for (j = i; j < n && utf8proc_get_property(c[j])->combining_class; j++) {
+        }
         if (j - i > 1) order_run(c + i, j - i, c + n);
     }
     left = utf8proc_normalize_utf32(c, (utf8proc_ssize_t)n, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
@@ -166,7 +167,7 @@ void nfc_put(buf *b, const char *s, size_t n)
     int32_t *c = NULL;
     uint32_t cp;
 
-    for (i = 0; i < n; ) {
+    for (i = 0; i < n;) {
         int k = utf8_next(s + i, n - i, &cp);
         if (!is_inert(cp)) break;
         i += (size_t)k;
@@ -175,7 +176,7 @@ void nfc_put(buf *b, const char *s, size_t n)
         buf_put(b, s, n);
         return;
     }
-    for (i = 0; i < n && !b->failed; ) {
+    for (i = 0; i < n && !b->failed;) {
         i += (size_t)utf8_next(s + i, n - i, &cp);
         if (cp >= UTF8_CUT) cp = 0xfffd;
         if (len + 4 > cap) { /* a canonical decomposition has at most 4 characters; twice the room, for order_run */

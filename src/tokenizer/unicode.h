@@ -29,7 +29,7 @@ static inline int unicode_class(uint32_t cp)
 bool unicode_is_space(uint32_t cp); /* \s */
 
 #define UTF8_INVALID 0xffffffffu
-#define UTF8_CUT 0xfffffffeu /* the bytes end inside a character that could still be completed */
+#define UTF8_CUT     0xfffffffeu /* the bytes end inside a character that could still be completed */
 
 /* The character at s[0..n), n > 0, and how many bytes it has. For bytes that are no character *cp is UTF8_INVALID or
  * UTF8_CUT and the result the length of the maximal subpart. */

@@ -1,4 +1,5 @@
 /* Character classes of Unicode 16.0 in two stages (unicode.h). Written by tools/unicode_tables.py; do not edit. */
+/* clang-format off */
 #include "tokenizer/unicode.h"
 
 /* Which block of 128 characters stands at cp >> 7. */

@@ -83,10 +83,7 @@ static size_t name_slot(const tokenizer *t, const char *s, size_t n)
     return i;
 }
 
-int32_t vocab_find(const tokenizer *t, const char *text, size_t n)
-{
-    return t->n_by_name ? t->by_name[name_slot(t, text, n)] : -1;
-}
+int32_t vocab_find(const tokenizer *t, const char *text, size_t n) { return t->n_by_name ? t->by_name[name_slot(t, text, n)] : -1; }
 
 static bool grow_names(tokenizer *t)
 {
@@ -140,8 +137,7 @@ mo_status vocab_add(tokenizer *t, int64_t id, const char *text, size_t n, mo_err
     slot = name_slot(t, text, n);
     if (t->by_name[slot] >= 0)
         return mo_fail(err, MO_E_FORMAT, "token '%.*s' has two ids, %d and %lld", SHOWN(n), text, t->by_name[slot], (long long)id);
-    if (t->names.len > UINT32_MAX - TOKEN_TEXT_LIMIT)
-        return mo_fail(err, MO_E_LIMIT, "the vocabulary's texts exceed 4 GiB");
+    if (t->names.len > UINT32_MAX - TOKEN_TEXT_LIMIT) return mo_fail(err, MO_E_LIMIT, "the vocabulary's texts exceed 4 GiB");
     t->entry[id] = (token_entry){ (uint32_t)t->names.len, (uint32_t)n, TOKEN_USED };
     buf_put(&t->names, text, n);
     if (t->names.failed) {
@@ -196,7 +192,8 @@ mo_status vocab_add_added(tokenizer *t, int64_t id, const char *text, size_t n, 
     mo_status st;
 
     if (n < 1 || n > ADDED_TEXT_LIMIT)
-        return mo_fail(err, MO_E_FORMAT, "added token %lld has a text of %zu bytes; 1 to %d are allowed", (long long)id, n, ADDED_TEXT_LIMIT);
+        return mo_fail(err, MO_E_FORMAT, "added token %lld has a text of %zu bytes; 1 to %d are allowed", (long long)id, n,
+                       ADDED_TEXT_LIMIT);
     if (have >= 0 && have != id)
         return mo_fail(err, MO_E_FORMAT, "added token '%.*s' has two ids, %d and %lld", SHOWN(n), text, have, (long long)id);
     if (have < 0 && (st = vocab_add(t, id, text, n, err)) != MO_OK) return st;
@@ -256,7 +253,8 @@ mo_status vocab_reserve_merges(tokenizer *t, size_t n, mo_error *err)
     return MO_OK;
 }
 
-mo_status vocab_add_merge_pair(tokenizer *t, uint32_t rank, const char *left, size_t n_left, const char *right, size_t n_right, mo_error *err)
+mo_status vocab_add_merge_pair(tokenizer *t, uint32_t rank, const char *left, size_t n_left, const char *right, size_t n_right,
+                               mo_error *err)
 {
     int32_t a = vocab_find(t, left, n_left), b = vocab_find(t, right, n_right), merged = -1;
     char text[512];
@@ -271,8 +269,11 @@ mo_status vocab_add_merge_pair(tokenizer *t, uint32_t rank, const char *left, si
         if (p != text) mo_free(p);
     }
     if (merged < 0)
-        return mo_fail(err, MO_E_FORMAT, "merge %u, '%.*s %.*s': %s is not in the vocabulary", rank + 1, SHOWN(n_left), left, SHOWN(n_right), right,
-                       a < 0 ? "its left part" : b < 0 ? "its right part" : "its result");
+        return mo_fail(err, MO_E_FORMAT, "merge %u, '%.*s %.*s': %s is not in the vocabulary", rank + 1, SHOWN(n_left), left,
+                       SHOWN(n_right), right,
+                       a < 0   ? "its left part"
+                       : b < 0 ? "its right part"
+                               : "its result");
     m = merge_at(t, (uint64_t)(uint32_t)a << 32 | (uint32_t)b);
     if (m->rank == UINT32_MAX) *m = (merge_slot){ (uint64_t)(uint32_t)a << 32 | (uint32_t)b, rank, merged };
     return MO_OK; /* a repeated merge keeps its first, better rank */
@@ -303,7 +304,8 @@ mo_status vocab_finish(tokenizer *t, bool every_byte, mo_error *err)
             n = 2;
         }
         if ((t->byte_id[i] = vocab_find(t, s, n)) < 0 && (every_byte || is_needed(i)))
-            return mo_fail(err, MO_E_FORMAT, "the vocabulary has no token for byte 0x%02x: this is no byte-level BPE vocabulary", (unsigned)i);
+            return mo_fail(err, MO_E_FORMAT, "the vocabulary has no token for byte 0x%02x: this is no byte-level BPE vocabulary",
+                           (unsigned)i);
     }
     return MO_OK;
 }

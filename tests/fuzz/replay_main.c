@@ -107,9 +107,7 @@ static size_t make_input(uint8_t *out, size_t n_max, const seeds *s, uint64_t *s
         case 0: out[at] ^= (uint8_t)(1u << random_below(state, 8)); break;
         case 1: out[at] = (uint8_t)random_next(state); break;
         case 2: out[at] = random_below(state, 2) ? 0xFF : 0x00; break;
-        case 3: /* cut the end off */
-            n = at;
-            break;
+        case 3: /* cut the end off */ n = at; break;
         case 4: /* take a piece out */
             len = random_below(state, n - at) + 1;
             memmove(out + at, out + at + len, n - at - len);

@@ -31,9 +31,9 @@ void isa_cases_init(void);
 
 backend *test_backend(const isa_case *isa, int n_thread); /* exits if it cannot be made */
 
-uint32_t rnd(void); /* fixed seed per program */
+uint32_t rnd(void);          /* fixed seed per program */
 int rnd_int(int lo, int hi); /* inclusive */
-float rnd_f(void); /* about normal, |x| < 4 */
+float rnd_f(void);           /* about normal, |x| < 4 */
 
 /* n floats of random data behind `offset` floats; free with free_f. */
 float *new_f(int64_t n, int offset);

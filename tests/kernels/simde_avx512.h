@@ -112,12 +112,12 @@ static inline __m512 emu_shuffle_f32x4(__m512 a, __m512 b, int imm)
 #undef _mm512_cvtne2ps_pbh
 #undef _mm512_dpbf16_ps
 #undef __m512bh
-#define _mm512_cvtph_ps(a) emu_cvtph_ps(a)
-#define _mm512_cvtps_ph(a, mode) emu_cvtps_ph(a)
-#define _mm512_cvtps_epi32(a) emu_cvtps_epi32(a)
-#define _mm512_cvtepu16_epi32(a) emu_cvtepu16_epi32(a)
-#define _mm512_cvtne2ps_pbh(a, b) emu_cvtne2ps_pbh(a, b)
+#define _mm512_cvtph_ps(a)          emu_cvtph_ps(a)
+#define _mm512_cvtps_ph(a, mode)    emu_cvtps_ph(a)
+#define _mm512_cvtps_epi32(a)       emu_cvtps_epi32(a)
+#define _mm512_cvtepu16_epi32(a)    emu_cvtepu16_epi32(a)
+#define _mm512_cvtne2ps_pbh(a, b)   emu_cvtne2ps_pbh(a, b)
 #define _mm512_dpbf16_ps(acc, a, b) emu_dpbf16_ps(acc, a, b)
-#define __m512bh __m512i
+#define __m512bh                    __m512i
 
 #endif

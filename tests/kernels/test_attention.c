@@ -42,8 +42,15 @@ static dense dense_new(int n_item, const int *nq, const int *nk, int n_head, int
 
     for (int i = 0; i < n_item; i++) p.q_row[i + 1] = p.q_row[i] + nq[i], p.k_row[i + 1] = p.k_row[i] + nk[i];
     p.n_q = p.q_row[n_item], p.n_k = p.k_row[n_item];
-    p.a = (attn_dense_args){ .ldy = w + 1, .ldq = w + 2, .ldk = w + 3, .ldv = w, .q_row = NULL, .n_item = n_item, .n_head = n_head,
-                             .head_dim = hd, .scale = size / sqrtf((float)hd) };
+    p.a = (attn_dense_args){ .ldy = w + 1,
+                             .ldq = w + 2,
+                             .ldk = w + 3,
+                             .ldv = w,
+                             .q_row = NULL,
+                             .n_item = n_item,
+                             .n_head = n_head,
+                             .head_dim = hd,
+                             .scale = size / sqrtf((float)hd) };
     p.q = new_f(p.n_q * p.a.ldq, 1), p.k = new_f(p.n_k * p.a.ldk, 1), p.v = new_f(p.n_k * p.a.ldv, 1);
     p.a.q = p.q, p.a.k = p.k, p.a.v = p.v;
     if (masked) {
@@ -207,7 +214,8 @@ static paged paged_new(int n_head, int n_kv_head, int hd, int n0, int n1, int32_
     p.at = malloc((size_t)n * sizeof *p.at);
     p.n_visible = malloc((size_t)n * sizeof *p.n_visible);
     for (int i = 0; i < n; i++) p.at[i] = i < n0 ? i : i - n0, p.n_visible[i] = p.at[i] + 1;
-    for (int s = 0; s < 2; s++) p.c[s] = cache_new((p.n[s] + KV_PAGE - 1) / KV_PAGE, (size_t)s * 128, kv_page_layer_bytes(type, n_kv_head, hd));
+    for (int s = 0; s < 2; s++)
+        p.c[s] = cache_new((p.n[s] + KV_PAGE - 1) / KV_PAGE, (size_t)s * 128, kv_page_layer_bytes(type, n_kv_head, hd));
     return p;
 }
 
@@ -223,13 +231,24 @@ static void paged_run(backend *be, const paged *p, const int (*range)[3], int n_
 {
     attn_seq seq[4];
     const int64_t ldq = (int64_t)p->n_head * p->hd, ldk = (int64_t)p->n_kv_head * p->hd;
-    const attn_paged_args a = { .y = y, .q = p->q, .ldy = ldq, .ldq = ldq, .n_visible = p->n_visible, .seq = seq, .n_seq = n_range,
-                                .n_head = p->n_head, .n_kv_head = p->n_kv_head, .head_dim = p->hd, .kv_type = p->type,
+    const attn_paged_args a = { .y = y,
+                                .q = p->q,
+                                .ldy = ldq,
+                                .ldq = ldq,
+                                .n_visible = p->n_visible,
+                                .seq = seq,
+                                .n_seq = n_range,
+                                .n_head = p->n_head,
+                                .n_kv_head = p->n_kv_head,
+                                .head_dim = p->hd,
+                                .kv_type = p->type,
                                 .scale = 1 / sqrtf((float)p->hd) };
 
     for (int i = 0; i < n_range; i++) {
         const int s = range[i][0];
-        seq[i] = (attn_seq){ .row = (s ? p->n[0] : 0) + range[i][1], .n_row = range[i][2], .page = p->c[s].page, .layer_offset = p->c[s].offset };
+        seq[i] = (attn_seq){
+            .row = (s ? p->n[0] : 0) + range[i][1], .n_row = range[i][2], .page = p->c[s].page, .layer_offset = p->c[s].offset
+        };
     }
     be->ops->kv_store(be, seq, n_range, p->at, p->k, p->v, ldk, p->n_kv_head, p->hd, p->type);
     be->ops->attn_paged(be, &a);

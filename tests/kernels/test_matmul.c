@@ -78,8 +78,8 @@ static bool one_shape(const isa_case *isa, int64_t m, int64_t k, int64_t n, int3
 TEST(shapes)
 {
     static const int shape[][3] = {
-        { 1, 1, 1 }, { 3, 5, 2 }, { 4, 8, 3 }, { 5, 16, 4 }, { 7, 33, 7 }, { 64, 72, 9 }, { 65, 1152, 13 }, { 130, 1000, 25 },
-        { 68, 2050, 31 }, { 17, 4304, 12 }, { 300, 64, 64 }, { 9, 20000, 8 }, { 4, 40000, 8 }, { 1, 31, 50 },
+        { 1, 1, 1 },       { 3, 5, 2 },      { 4, 8, 3 },      { 5, 16, 4 },    { 7, 33, 7 },    { 64, 72, 9 },   { 65, 1152, 13 },
+        { 130, 1000, 25 }, { 68, 2050, 31 }, { 17, 4304, 12 }, { 300, 64, 64 }, { 9, 20000, 8 }, { 4, 40000, 8 }, { 1, 31, 50 },
     };
 
     for (int i = 0; i < n_isa_case; i++)
@@ -91,8 +91,7 @@ TEST(shapes)
 TEST(random_shapes)
 {
     for (int i = 0; i < n_isa_case; i++)
-        for (int j = 0; j < 40; j++)
-            CHECK(one_shape(&isa_cases[i], rnd_int(1, 90), rnd_int(1, 700), rnd_int(1, 40), types[rnd_int(0, 2)]));
+        for (int j = 0; j < 40; j++) CHECK(one_shape(&isa_cases[i], rnd_int(1, 90), rnd_int(1, 700), rnd_int(1, 40), types[rnd_int(0, 2)]));
 }
 
 /* More rows than x_pack holds at once: chunks must join. */

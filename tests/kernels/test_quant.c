@@ -3,7 +3,8 @@
 #include "../test.h"
 #include "kernel_test.h"
 
-static const int32_t types[] = { MO_Q4_0, MO_Q4_1, MO_Q5_0, MO_Q5_1, MO_Q8_0, MO_IQ4_NL, MO_Q2_K, MO_Q3_K, MO_Q4_K, MO_Q5_K, MO_Q6_K, MO_IQ4_XS };
+static const int32_t types[] = { MO_Q4_0, MO_Q4_1, MO_Q5_0, MO_Q5_1, MO_Q8_0, MO_IQ4_NL,
+                                 MO_Q2_K, MO_Q3_K, MO_Q4_K, MO_Q5_K, MO_Q6_K, MO_IQ4_XS };
 enum { N_TYPE = sizeof types / sizeof *types };
 
 #ifdef HAVE_VNNI_EMULATED
@@ -11,7 +12,10 @@ void quant_init_avx_vnni_emulated(quant_table t);
 void quant_init_avx512_vnni_emulated(quant_table t);
 #endif
 
-static struct { const char *name; kernels k; } sets[ISA_CASE_MAX + 4];
+static struct {
+    const char *name;
+    kernels k;
+} sets[ISA_CASE_MAX + 4];
 static int n_set;
 
 static void sets_init(void)
@@ -77,7 +81,8 @@ static uint8_t *blocks_new(int32_t type, int64_t m, int64_t k, int fill)
     return w;
 }
 
-static void multiply(const kernels *k, int n_thread, int32_t type, const uint8_t *w, int64_t m, int64_t kk, const float *x, int64_t n, float *y)
+static void multiply(const kernels *k, int n_thread, int32_t type, const uint8_t *w, int64_t m, int64_t kk, const float *x, int64_t n,
+                     float *y)
 {
     backend *be;
     weight ww;
@@ -92,7 +97,8 @@ static void multiply(const kernels *k, int n_thread, int32_t type, const uint8_t
 }
 
 /* Half a step of the activations' rounding for every weight, and float32 sums. */
-static bool within_rounding(const char *what, int32_t type, const uint8_t *w, int64_t m, int64_t k, const float *x, int64_t n, const float *y)
+static bool within_rounding(const char *what, int32_t type, const uint8_t *w, int64_t m, int64_t k, const float *x, int64_t n,
+                            const float *y)
 {
     const int64_t block = dtype_get(type)->n_block;
     float *wf = new_f(m * k, 0);
@@ -151,16 +157,20 @@ static bool one_shape(int32_t type, int64_t m, int64_t k, int64_t n, int fill, c
 
 TEST(shapes)
 {
-    static const int shape[][3] = { { 1, 256, 1 },  { 17, 512, 2 },  { 5, 256, 3 },   { 33, 768, 4 },  { 16, 256, 5 },  { 23, 256, 8 },
-                                    { 70, 512, 9 }, { 64, 256, 11 }, { 129, 256, 22 }, { 20, 1024, 33 }, { 300, 512, 13 }, { 7, 256, 530 } };
+    static const int shape[][3] = {
+        { 1, 256, 1 },  { 17, 512, 2 },  { 5, 256, 3 },    { 33, 768, 4 },   { 16, 256, 5 },   { 23, 256, 8 },
+        { 70, 512, 9 }, { 64, 256, 11 }, { 129, 256, 22 }, { 20, 1024, 33 }, { 300, 512, 13 }, { 7, 256, 530 }
+    };
 
     for (int t = 0; t < N_TYPE; t++)
-        for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) CHECK(one_shape(types[t], shape[i][0], shape[i][1], shape[i][2], -1, NULL));
+        for (size_t i = 0; i < sizeof shape / sizeof *shape; i++)
+            CHECK(one_shape(types[t], shape[i][0], shape[i][1], shape[i][2], -1, NULL));
 }
 
 TEST(rows_of_part_chunks) /* lengths that no 256 divides: types with blocks of 32 */
 {
-    static const int shape[][3] = { { 9, 32, 1 }, { 18, 192, 3 }, { 31, 576, 2 }, { 40, 64, 10 }, { 19, 576, 17 }, { 66, 1152, 12 }, { 3, 352, 40 } };
+    static const int shape[][3] = { { 9, 32, 1 },    { 18, 192, 3 },   { 31, 576, 2 }, { 40, 64, 10 },
+                                    { 19, 576, 17 }, { 66, 1152, 12 }, { 3, 352, 40 } };
 
     for (int t = 0; t < N_TYPE; t++)
         for (size_t i = 0; dtype_get(types[t])->n_block == 32 && i < sizeof shape / sizeof *shape; i++)

@@ -43,7 +43,8 @@ TEST(activations)
         CHECK(activation_ok(&isa_cases[i], ACT_GELU_TANH, gelu_tanh, 4, 1e-6, 1e-3));
         CHECK(activation_ok(&isa_cases[i], ACT_GELU_TANH, gelu_tanh, 30, 1e-6, 1e-2));
         CHECK(activation_ok(&isa_cases[i], ACT_GELU_ERF, gelu_erf, 4, 1e-6, 1e-30));
-        CHECK(activation_ok(&isa_cases[i], ACT_GELU_ERF, gelu_erf, 12, isa_cases[i].k.isa ? 1e-6 : 5e-6, 1e-30)); /* generic: no fused a * a */
+        CHECK(activation_ok(&isa_cases[i], ACT_GELU_ERF, gelu_erf, 12, isa_cases[i].k.isa ? 1e-6 : 5e-6,
+                            1e-30)); /* generic: no fused a * a */
         CHECK(activation_ok(&isa_cases[i], ACT_GELU_ERF, gelu_erf, 50, 1e-6, 1e-3));
     }
 }
@@ -94,7 +95,8 @@ TEST(norms)
                     /* the mean itself is rounded to float32: half an ulp of it over the deviation */
                     const double dev = fmax(sqrt(var / d), 1e-3);
                     CHECK_NEAR(y[r * d + c], rms, 4e-7 * fabs(rms) + 1e-9);
-                    CHECK_NEAR(z[r * d + c], ln, 1e-6 * fabs(ln) + 4e-7 * (1 + (fabs(mean) + 4) / dev) * fabs((double)g[c]) + 2e-7 * fabs((double)b[c]));
+                    CHECK_NEAR(z[r * d + c], ln,
+                               1e-6 * fabs(ln) + 4e-7 * (1 + (fabs(mean) + 4) / dev) * fabs((double)g[c]) + 2e-7 * fabs((double)b[c]));
                 }
                 be3->ops->rms_norm(be3, one, d, p, ldx, g, 1, d, 1e-6f);
                 CHECK(same_bits("rms row alone", one, y + r * d, d));
@@ -117,7 +119,8 @@ TEST(rope)
         for (size_t j = 0; j < 2 * sizeof dims / sizeof *dims; j++) {
             const int hd = dims[j / 2], n_head = 3, n = 50, ld = n_head * hd + 1;
             const rope_style style = j & 1 ? ROPE_PAIRS : ROPE_HALVES;
-            float *x = new_f((int64_t)n * ld, 1), *x0 = malloc((size_t)n * (size_t)ld * sizeof *x0), *one = guard_new(ld), *g = new_f(hd, 0), inv[65];
+            float *x = new_f((int64_t)n * ld, 1), *x0 = malloc((size_t)n * (size_t)ld * sizeof *x0), *one = guard_new(ld),
+                  *g = new_f(hd, 0), inv[65];
             int32_t pos[50];
             backend *be = test_backend(&isa_cases[i], 2);
 

@@ -19,19 +19,19 @@
 #include "core/alloc.h"
 
 enum {
-    BLOCK_ROWS = 192,           /* most query rows of a task: enough to pay for packing a tile */
-    BLOCK_FLOATS = 192 * 128,   /* of q, and of o: fewer rows when heads are wide */
-    PACK_ROWS = 12,             /* paged: from here on an f16 tile is converted once instead of per strip */
+    BLOCK_ROWS = 192,         /* most query rows of a task: enough to pay for packing a tile */
+    BLOCK_FLOATS = 192 * 128, /* of q, and of o: fewer rows when heads are wide */
+    PACK_ROWS = 12,           /* paged: from here on an f16 tile is converted once instead of per strip */
     PANEL_FLOATS = ATTN_KEYS * ATTN_HEAD_DIM_MAX
 };
 
 /* A task's working set in the thread's scratch. */
 typedef struct block {
-    float *q, *o;        /* [n_row, hd_pad] */
-    float *k, *v;        /* panels of one tile */
-    float *s;            /* [ATTN_ROWS_MAX, ATTN_KEYS] */
-    float *m, *l;        /* [BLOCK_ROWS] */
-    int32_t *n_vis;      /* [BLOCK_ROWS] keys each row sees */
+    float *q, *o;   /* [n_row, hd_pad] */
+    float *k, *v;   /* panels of one tile */
+    float *s;       /* [ATTN_ROWS_MAX, ATTN_KEYS] */
+    float *m, *l;   /* [BLOCK_ROWS] */
+    int32_t *n_vis; /* [BLOCK_ROWS] keys each row sees */
     int n_row, head_dim, hd_pad;
     int32_t max_vis;
 } block;
@@ -85,14 +85,20 @@ static void block_row_out(const cpu_backend *c, const block *b, int r, float *y)
 }
 
 /* Keys [key0, key0 + n_key) for every row of the block that sees any of them. */
-static void block_tile(const cpu_backend *c, const block *b, attn_tile_fn fn, const void *k, const void *v, int64_t ld, int32_t key0, int n_key)
+static void block_tile(const cpu_backend *c, const block *b, attn_tile_fn fn, const void *k, const void *v, int64_t ld, int32_t key0,
+                       int n_key)
 {
     for (int r = 0; r < b->n_row;) {
         const int end = (int)min64(b->n_row, r - r % c->k.attn_rows + c->k.attn_rows);
         const int64_t vis = min64((int64_t)b->n_vis[r] - key0, n_key);
         const attn_strip t = {
-            .q = b->q + (size_t)r * (size_t)b->hd_pad, .o = b->o + (size_t)r * (size_t)b->hd_pad, .m = b->m + r, .l = b->l + r,
-            .s = b->s, .head_dim = b->head_dim, .hd_pad = b->hd_pad,
+            .q = b->q + (size_t)r * (size_t)b->hd_pad,
+            .o = b->o + (size_t)r * (size_t)b->hd_pad,
+            .m = b->m + r,
+            .l = b->l + r,
+            .s = b->s,
+            .head_dim = b->head_dim,
+            .hd_pad = b->hd_pad,
         };
         attn_strip u = t;
         int e = r + 1;

@@ -61,9 +61,11 @@ static mo_status cpu_weight(backend *be, weight *out, int32_t type, int64_t n_ro
     if (!cpu_of(be)->k.to_f32[type]) /* without kernels of its own a type goes through F32's, decoded row by row */
         return mo_fail(err, MO_E_UNSUPPORTED, "no CPU kernel for weights of type %s", d->name);
     if (n_row < 1 || n_col < 1 || n_col % d->n_block)
-        return mo_fail(err, MO_E_ARG, "weight of %lld x %lld: rows must be whole blocks of %d", (long long)n_row, (long long)n_col, d->n_block);
+        return mo_fail(err, MO_E_ARG, "weight of %lld x %lld: rows must be whole blocks of %d", (long long)n_row, (long long)n_col,
+                       d->n_block);
     if (n_col > MATMUL_COL_MAX)
-        return mo_fail(err, MO_E_UNSUPPORTED, "weight rows of %lld elements: the CPU backend takes up to %d", (long long)n_col, MATMUL_COL_MAX);
+        return mo_fail(err, MO_E_UNSUPPORTED, "weight rows of %lld elements: the CPU backend takes up to %d", (long long)n_col,
+                       MATMUL_COL_MAX);
     *out = (weight){ .data = data, .n_row = n_row, .n_col = n_col, .row_bytes = dtype_row_bytes(type, n_col), .type = type };
     return MO_OK;
 }
@@ -193,5 +195,6 @@ void cpu_backend_describe(const backend *be, char *out, size_t n)
     char isa[128];
 
     cpu_isa_format(c->k.isa, isa, sizeof isa);
-    snprintf(out, n, "%s%s, %d thread%s", isa, c->k.matmul[MO_F32]->block ? " in 16-bit blocks" : "", c->n_thread, c->n_thread == 1 ? "" : "s");
+    snprintf(out, n, "%s%s, %d thread%s", isa, c->k.matmul[MO_F32]->block ? " in 16-bit blocks" : "", c->n_thread,
+             c->n_thread == 1 ? "" : "s");
 }

@@ -42,8 +42,8 @@ void cpu_matmul_quant(cpu_backend *c, float *y, int64_t ldy, const weight *w, co
 void cpu_attn_dense(backend *be, const attn_dense_args *a);
 void cpu_attn_paged(backend *be, const attn_paged_args *a);
 
-void cpu_kv_store(backend *be, const attn_seq *seq, int n_seq, const int32_t *at, const float *k, const float *v, int64_t ld,
-                  int n_kv_head, int head_dim, int32_t kv_type);
+void cpu_kv_store(backend *be, const attn_seq *seq, int n_seq, const int32_t *at, const float *k, const float *v, int64_t ld, int n_kv_head,
+                  int head_dim, int32_t kv_type);
 void cpu_kv_shift(backend *be, const attn_seq *seq, int32_t dst, int32_t src, int32_t n, int32_t shift, const float *inv_freq,
                   int n_kv_head, int head_dim, int32_t kv_type, rope_style style);
 void cpu_kv_read(backend *be, const attn_seq *seq, int32_t n, float *k, float *v, int n_kv_head, int head_dim, int32_t kv_type);

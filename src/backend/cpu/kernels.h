@@ -19,8 +19,8 @@
 #include "backend/cpu/quant/quant.h"
 
 enum {
-    TILE_W = 4,       /* weight rows of a register tile, on every instruction set */
-    TILE_X_MAX = 6,   /* most activation rows of a register tile */
+    TILE_W = 4,     /* weight rows of a register tile, on every instruction set */
+    TILE_X_MAX = 6, /* most activation rows of a register tile */
     VEC_BYTES_MAX = 64
 };
 

@@ -56,8 +56,8 @@ static void store_rows(cpu_backend *c, const void *arg, int64_t r0, int64_t r1)
     }
 }
 
-void cpu_kv_store(backend *be, const attn_seq *seq, int n_seq, const int32_t *at, const float *k, const float *v, int64_t ld,
-                  int n_kv_head, int head_dim, int32_t kv_type)
+void cpu_kv_store(backend *be, const attn_seq *seq, int n_seq, const int32_t *at, const float *k, const float *v, int64_t ld, int n_kv_head,
+                  int head_dim, int32_t kv_type)
 {
     const store_args p = { seq, n_seq, at, k, v, ld, geometry(n_kv_head, head_dim, kv_type) };
     int64_t n = 0;

@@ -19,11 +19,11 @@
 #include "core/alloc.h"
 
 enum {
-    N_FEW = 6,          /* up to here unpacking weights costs more than it saves */
+    N_FEW = 6,           /* up to here unpacking weights costs more than it saves */
     VEC_TASK_ROWS = 256, /* most weight rows of one task of the few-rows path */
     VEC_TASK_BYTES = 128 << 10,
-    GROUP_ROWS = 6,     /* activation rows of a group of x panels */
-    BLOCK_STRIPS = 16,  /* most weight panels (of TILE_W rows) of a block */
+    GROUP_ROWS = 6,      /* activation rows of a group of x panels */
+    BLOCK_STRIPS = 16,   /* most weight panels (of TILE_W rows) of a block */
     K_BLOCK_BYTES = 2048 /* of one row of a panel, about: a weight panel and a group of x share L1 */
 };
 
@@ -36,14 +36,14 @@ typedef struct mm_job {
     const float *x;
     int64_t ldy, ldx, n;
     epilogue ep;
-    int64_t n_step;      /* steps of k */
-    size_t step_bytes;   /* of one panel row, without scales */
-    size_t row_bytes;    /* of one panel row, all of k */
+    int64_t n_step;    /* steps of k */
+    size_t step_bytes; /* of one panel row, without scales */
+    size_t row_bytes;  /* of one panel row, all of k */
     /* many rows */
-    int64_t k_block;                      /* steps of a block of k */
-    int64_t n_group, split_x, n_split_x;  /* groups of x rows; of a task; tasks across x */
-    int64_t strips_w, n_block_w;          /* weight panels of a task; tasks across the weight rows */
-    int64_t task_rows;   /* few rows */
+    int64_t k_block;                     /* steps of a block of k */
+    int64_t n_group, split_x, n_split_x; /* groups of x rows; of a task; tasks across x */
+    int64_t strips_w, n_block_w;         /* weight panels of a task; tasks across the weight rows */
+    int64_t task_rows;                   /* few rows */
     int64_t n_task;
     _Atomic int64_t next;
 } mm_job;
@@ -65,11 +65,13 @@ static void store(const mm_job *j, const float *raw, int64_t x_row, int64_t w_ro
 
 /* Thread's scratch for decoded rows, behind what the paths use. */
 enum { DECODED_AT = W_PANEL_BYTES + BLOCK_STRIPS * GROUP_ROWS * TILE_W * VEC_BYTES_MAX + GROUP_ROWS * BLOCK_STRIPS * TILE_W * 4 };
-_Static_assert(DECODED_AT % VEC_BYTES_MAX == 0 && MATMUL_COL_MAX * 4 <= SCRATCH_BYTES - VEC_TASK_ROWS * TILE_X_MAX * 4, "a decoded row fits");
+_Static_assert(DECODED_AT % VEC_BYTES_MAX == 0 && MATMUL_COL_MAX * 4 <= SCRATCH_BYTES - VEC_TASK_ROWS * TILE_X_MAX * 4,
+               "a decoded row fits");
 
 static void decode_rows(const mm_job *j, float *out, int64_t r0, int64_t nr)
 {
-    for (int64_t r = 0; r < nr; r++) j->to_f32(out + r * j->w->n_col, (const uint8_t *)j->w->data + (size_t)(r0 + r) * j->w->row_bytes, j->w->n_col);
+    for (int64_t r = 0; r < nr; r++)
+        j->to_f32(out + r * j->w->n_col, (const uint8_t *)j->w->data + (size_t)(r0 + r) * j->w->row_bytes, j->w->n_col);
 }
 
 /* ---- few rows ---- */
@@ -162,8 +164,8 @@ static void unpack_weights(const mm_job *j, uint8_t *panel, int64_t r0, int64_t 
         if (j->to_f32) decode_rows(j, decoded, r, n);
         for (int64_t s = 0; s < j->n_step; s += j->k_block) {
             const int64_t k0 = s * j->t->k_step, steps = min64(j->k_block, j->n_step - s);
-            j->t->pack_w(panel + TILE_W * ((size_t)ns * part_bytes(j, s) + (size_t)i * part_bytes(j, steps)), rows + dtype_row_bytes(type, k0), row_bytes, (int)n,
-                         min64(steps * j->t->k_step, j->w->n_col - k0));
+            j->t->pack_w(panel + TILE_W * ((size_t)ns * part_bytes(j, s) + (size_t)i * part_bytes(j, steps)),
+                         rows + dtype_row_bytes(type, k0), row_bytes, (int)n, min64(steps * j->t->k_step, j->w->n_col - k0));
         }
     }
 }
@@ -209,7 +211,9 @@ static void many_part(void *arg, int i_thread, int n_thread)
         }
     }
 }
-_Static_assert((int)W_PANEL_BYTES + BLOCK_STRIPS * GROUP_ROWS * (int)TILE_W * (int)VEC_BYTES_MAX + GROUP_ROWS * BLOCK_STRIPS * (int)TILE_W * 4 <= (int)SCRATCH_BYTES,
+_Static_assert((int)W_PANEL_BYTES + BLOCK_STRIPS * GROUP_ROWS * (int)TILE_W * (int)VEC_BYTES_MAX +
+                       GROUP_ROWS * BLOCK_STRIPS * (int)TILE_W * 4 <=
+                   (int)SCRATCH_BYTES,
                "the many-rows path outgrew the scratch");
 _Static_assert(GROUP_ROWS >= (int)TILE_X_MAX, "a group holds a panel");
 

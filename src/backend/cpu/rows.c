@@ -87,8 +87,15 @@ void cpu_norm_rope(backend *be, float *x, int64_t ldx, const float *g, float eps
                    int n_head, int head_dim, rope_style style)
 {
     cpu_rows(cpu_of(be), n, (int64_t)head_dim * (n_head * 2 + 16), norm_rope_rows,
-             &(rows_args){ .y = x, .ldy = ldx, .g = g, .eps = eps, .index = pos, .inv_freq = inv_freq, .n_head = n_head,
-                           .head_dim = head_dim, .style = style });
+             &(rows_args){ .y = x,
+                           .ldy = ldx,
+                           .g = g,
+                           .eps = eps,
+                           .index = pos,
+                           .inv_freq = inv_freq,
+                           .n_head = n_head,
+                           .head_dim = head_dim,
+                           .style = style });
 }
 
 static void swiglu_rows(cpu_backend *c, const void *arg, int64_t r0, int64_t r1)
@@ -100,16 +107,14 @@ static void swiglu_rows(cpu_backend *c, const void *arg, int64_t r0, int64_t r1)
 
 void cpu_swiglu(backend *be, float *y, int64_t ldy, const float *gate, int64_t ldg, const float *up, int64_t ldu, int64_t n, int64_t d)
 {
-    cpu_rows(cpu_of(be), n, 4 * d, swiglu_rows,
-             &(rows_args){ .y = y, .ldy = ldy, .a = gate, .lda = ldg, .b = up, .ldb = ldu, .d = d });
+    cpu_rows(cpu_of(be), n, 4 * d, swiglu_rows, &(rows_args){ .y = y, .ldy = ldy, .a = gate, .lda = ldg, .b = up, .ldb = ldu, .d = d });
 }
 
 static void add_rows_rows(cpu_backend *c, const void *arg, int64_t r0, int64_t r1)
 {
     const rows_args *p = arg;
 
-    for (int64_t r = r0; r < r1; r++)
-        c->k.add(p->y + r * p->ldy, p->a + r * p->lda, p->b + (p->index ? p->index[r] : r) * p->ldb, p->d);
+    for (int64_t r = r0; r < r1; r++) c->k.add(p->y + r * p->ldy, p->a + r * p->lda, p->b + (p->index ? p->index[r] : r) * p->ldb, p->d);
 }
 
 void cpu_add_rows(backend *be, float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, const int32_t *b_row,

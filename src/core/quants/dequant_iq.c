@@ -146,7 +146,9 @@ static float trit(uint8_t q, int k)
 /* 0 qs[48]: five values a byte, bytes in groups of 32 and 16; 48 qh[4]: four values a byte; 52 d */
 void dequant_tq1_0(float *y, const void *x, int64_t n)
 {
-    static const struct { int at, bytes, digits; } part[3] = { { 0, 32, 5 }, { 32, 16, 5 }, { 48, 4, 4 } };
+    static const struct {
+        int at, bytes, digits;
+    } part[3] = { { 0, 32, 5 }, { 32, 16, 5 }, { 48, 4, 4 } };
 
     for (const uint8_t *b = x; n > 0; n -= QK, b += 54) {
         const float d = get_f16(b + 52);

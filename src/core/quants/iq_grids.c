@@ -4,6 +4,7 @@
  * number of its level, 2 bits each for groups of eight (IQ1, IQ2) and 3 bits each for groups of four (IQ3), first value in
  * the lowest bits. The levels are beside the decoders (dequant_iq.c).
  */
+/* clang-format off */
 #include "core/quants/iq_grids.h"
 
 const uint16_t iq2_xxs_grid[256] = {

@@ -6,11 +6,14 @@
 
 /* libsndfile 1.2.0 itself loses a little memory when an Ogg stream breaks off within its headers. */
 const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void) { return "leak:libsndfile\nleak:libvorbis\nleak:libogg\nleak:libmpg123\nleak:libFLAC\nleak:libopus\n"; }
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:libsndfile\nleak:libvorbis\nleak:libogg\nleak:libmpg123\nleak:libFLAC\nleak:libopus\n";
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-    static const int32_t rates[] = {16000, 0, 24000, 8000};
+    static const int32_t rates[] = { 16000, 0, 24000, 8000 };
     pcm p;
 
     if (!n) return 0;

@@ -20,7 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         for (int64_t i = 0; i < mel_frames(n_sample) * MEL_BANDS; i++)
             if (!isfinite(mel[i])) abort();
         if (data[2] % 8 == 0 && /* the filter's table takes a while */
-            audio_resample(&y, &n_y, x, n_sample, 1000 + data[0] * 256 + data[1], 16000, NULL) == MO_OK) mo_free(y);
+            audio_resample(&y, &n_y, x, n_sample, 1000 + data[0] * 256 + data[1], 16000, NULL) == MO_OK)
+            mo_free(y);
     }
     free(x);
     mel_bank_free(bank);

@@ -18,7 +18,8 @@ static size_t n_vocab;
 
 static void path_of(char *out, size_t n, const char *name) { snprintf(out, n, "%s/%s", dir, name); }
 
-static const char *const names[] = { "vocab.json", "merges.txt", "tokenizer_config.json", "added_tokens.json", "special_tokens_map.json", "tokenizer.json" };
+static const char *const names[] = { "vocab.json",    "merges.txt", "tokenizer_config.json", "added_tokens.json", "special_tokens_map.json",
+                                     "tokenizer.json" };
 
 static void cleanup(void)
 {

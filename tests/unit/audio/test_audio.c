@@ -13,7 +13,10 @@ static mo_error err;
 
 /* libsndfile 1.2.0 itself loses a little memory when an Ogg stream breaks off within its headers. */
 const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void) { return "leak:libsndfile\nleak:libvorbis\nleak:libogg\nleak:libmpg123\nleak:libFLAC\nleak:libopus\n"; }
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:libsndfile\nleak:libvorbis\nleak:libogg\nleak:libmpg123\nleak:libFLAC\nleak:libopus\n";
+}
 
 /* --- a WAV writer that can lie --- */
 
@@ -72,7 +75,7 @@ static mo_status decode(pcm *p, int32_t rate_hz)
 
 TEST(sixteen_bit)
 {
-    const int16_t x[] = {0, 1, -1, 32767, -32768};
+    const int16_t x[] = { 0, 1, -1, 32767, -32768 };
     pcm p;
 
     wav_new(PCM, 16, 1, 16000, x, sizeof x, 0);
@@ -86,11 +89,11 @@ TEST(sixteen_bit)
 
 TEST(other_encodings)
 {
-    const uint8_t u8[] = {0, 127, 128, 255};
-    const uint8_t s24[] = {0, 0, 0x80, 0xFF, 0xFF, 0x7F, 1, 0, 0};
-    const float f32[] = {1.5f, -3.25f, 1e-30f};
-    const double f64[] = {0.1, -1.75, 1e-9};
-    const uint8_t law[] = {0x00, 0x80, 0xFF, 0x55, 0xD5};
+    const uint8_t u8[] = { 0, 127, 128, 255 };
+    const uint8_t s24[] = { 0, 0, 0x80, 0xFF, 0xFF, 0x7F, 1, 0, 0 };
+    const float f32[] = { 1.5f, -3.25f, 1e-30f };
+    const double f64[] = { 0.1, -1.75, 1e-9 };
+    const uint8_t law[] = { 0x00, 0x80, 0xFF, 0x55, 0xD5 };
     pcm p;
 
     wav_new(PCM, 8, 1, 16000, u8, sizeof u8, 0);
@@ -146,7 +149,7 @@ TEST(channels_are_averaged_in_order)
 
 TEST(rates)
 {
-    static const int rates[] = {1000, 1009, 8000, 11025, 16000, 22050, 44100, 48000, 96000, 384000, 1000000};
+    static const int rates[] = { 1000, 1009, 8000, 11025, 16000, 22050, 44100, 48000, 96000, 384000, 1000000 };
     static int16_t x[3000];
     pcm p;
 
@@ -205,8 +208,8 @@ TEST(not_finite_becomes_zero)
 
 TEST(lying_sizes)
 {
-    static const uint32_t sizes[] = {0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 12, 200000};
-    int16_t x[500] = {5};
+    static const uint32_t sizes[] = { 0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 12, 200000 };
+    int16_t x[500] = { 5 };
     pcm p;
 
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -232,7 +235,7 @@ TEST(no_samples)
 
 TEST(not_a_sound)
 {
-    static const char *const what[] = {"", "R", "RIFF", "hello, this is a text", "\x89PNG\r\n\x1a\n0000IHDR", "fLaC", "OggS", "ID3\x04"};
+    static const char *const what[] = { "", "R", "RIFF", "hello, this is a text", "\x89PNG\r\n\x1a\n0000IHDR", "fLaC", "OggS", "ID3\x04" };
     pcm p;
 
     for (size_t i = 0; i < sizeof what / sizeof *what; i++) {
@@ -250,7 +253,7 @@ TEST(not_a_sound)
 
 TEST(absurd_channel_counts)
 {
-    static const int counts[] = {0, 1024, 1025, 65535};
+    static const int counts[] = { 0, 1024, 1025, 65535 };
     static int16_t x[65535];
     pcm p;
 
@@ -278,7 +281,7 @@ TEST(broken_anywhere)
     }
     w.n = full;
     for (size_t i = 0; i < full; i++) {
-        static const uint8_t values[] = {0x00, 0xFF, 0x80, 0x7F, 0x01};
+        static const uint8_t values[] = { 0x00, 0xFF, 0x80, 0x7F, 0x01 };
         uint8_t kept = w.b[i];
 
         for (size_t v = 0; v < sizeof values; v++) {
@@ -318,7 +321,7 @@ TEST(memory_runs_out)
 TEST(file_names)
 {
     char path[] = "/tmp/mo_test_audio_XXXXXX";
-    const int16_t x[] = {100, 200, 300};
+    const int16_t x[] = { 100, 200, 300 };
     int fd = mkstemp(path);
     pcm p;
 
@@ -348,9 +351,9 @@ TEST(compressed_formats)
         int32_t rate_hz;
         int64_t n; /* at 16 kHz */
     } file[] = {
-        {"stereo24.flac", 16000, 7001}, {"tones-44100-2.flac", 44100, 4003}, {"speech-16k.ogg", 16000, 7001},
-        {"tones-44k.ogg", 44100, 4720}, {"speech-16k.opus", 16000, 7001},    {"speech-16k.mp3", 16000, 7001},
-        {"tones-48k.mp3", 48000, 5003},
+        { "stereo24.flac", 16000, 7001 }, { "tones-44100-2.flac", 44100, 4003 }, { "speech-16k.ogg", 16000, 7001 },
+        { "tones-44k.ogg", 44100, 4720 }, { "speech-16k.opus", 16000, 7001 },    { "speech-16k.mp3", 16000, 7001 },
+        { "tones-48k.mp3", 48000, 5003 },
     };
     const char *shared = getenv("MO_SHARED");
 

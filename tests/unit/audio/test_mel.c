@@ -79,7 +79,7 @@ TEST(filters)
 /* One sample in the window: a flat spectrum, so every band is its filter's sum. Then every single frequency. */
 TEST(impulse_and_sines)
 {
-    float x[400] = {0}, padded[640] = {0}, y[MEL_BANDS];
+    float x[400] = { 0 }, padded[640] = { 0 }, y[MEL_BANDS];
     double want[MEL_BANDS];
 
     x[240] = 1; /* what frame 1 sees of an impulse at sample 200 */
@@ -141,7 +141,7 @@ static void check_clip(int64_t n)
 
 TEST(offline_lengths)
 {
-    static const int64_t lengths[] = {1, 2, 39, 159, 160, 161, 200, 201, 280, 359, 360, 361, 1281, 5000, 8000};
+    static const int64_t lengths[] = { 1, 2, 39, 159, 160, 161, 200, 201, 280, 359, 360, 361, 1281, 5000, 8000 };
 
     for (int64_t i = 0; i < 8000; i++) sound[i] = noise();
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) check_clip(lengths[i]);
@@ -153,7 +153,8 @@ TEST(offline_lengths)
 /* Near 30 s the padding gives way to reflection. */
 TEST(offline_right_edge)
 {
-    static const int64_t lengths[] = {MEL_MAX_SAMPLES, MEL_MAX_SAMPLES - 1, MEL_MAX_SAMPLES - 30, MEL_MAX_SAMPLES - 41, MEL_MAX_SAMPLES - 161};
+    static const int64_t lengths[] = { MEL_MAX_SAMPLES, MEL_MAX_SAMPLES - 1, MEL_MAX_SAMPLES - 30, MEL_MAX_SAMPLES - 41,
+                                       MEL_MAX_SAMPLES - 161 };
 
     for (int64_t i = 0; i < MEL_MAX_SAMPLES; i++) sound[i] = noise();
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
@@ -187,7 +188,7 @@ TEST(silence_and_range)
 
 TEST(never_nan)
 {
-    static const float bad[] = {NAN, INFINITY, -INFINITY, 3.4e38f, -3.4e38f, 1e-45f, 1e30f};
+    static const float bad[] = { NAN, INFINITY, -INFINITY, 3.4e38f, -3.4e38f, 1e-45f, 1e30f };
 
     for (int i = 0; i < 4000; i++) sound[i] = bad[rand() % 7];
     CHECK_OK(mel_offline(bank, mel, sound, 4000, &err));

@@ -105,8 +105,8 @@ static void make_track(unsigned seed)
 static void run_against_model(int kind, int redundancy_ms, int n_call)
 {
     static float mel[MEL_STREAM_PUSH_FRAMES * MEL_BANDS];
-    static const int64_t odd[] = {0, 1, 159, 160, 399, 5000, 15999, 16001, 31999, 48000};
-    model m = {.r = redundancy_ms / 10};
+    static const int64_t odd[] = { 0, 1, 159, 160, 399, 5000, 15999, 16001, 31999, 48000 };
+    model m = { .r = redundancy_ms / 10 };
     mel_stream *s;
 
     make_track((unsigned)kind);
@@ -134,7 +134,7 @@ TEST(huge_pushes) { run_against_model(2, 100, 12); }
 TEST(flush_takes_the_rest)
 {
     static float mel[3000 * MEL_BANDS], push[MEL_STREAM_PUSH_FRAMES * MEL_BANDS];
-    model m = {.r = 2, .end = 70000};
+    model m = { .r = 2, .end = 70000 };
     mel_stream *s;
     int64_t n, full;
 

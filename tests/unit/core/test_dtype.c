@@ -43,10 +43,12 @@ TEST(f16_to_f32)
         float f = f16_to_f32((uint16_t)h);
         bool special = (h >> 10 & 31) == 31;
 
-        if (special && (h & 0x3ff) ? !isnan(f) : special ? !isinf(f) : (double)f != half_value((uint16_t)h)) TEST_FAIL("%04x: %g", h, (double)f);
+        if (special && (h & 0x3ff) ? !isnan(f) : special ? !isinf(f) : (double)f != half_value((uint16_t)h))
+            TEST_FAIL("%04x: %g", h, (double)f);
         if (!!signbit(f) != (h >> 15)) TEST_FAIL("%04x: sign", h);
         if (!isnan(f) && f32_to_f16(f) != h) TEST_FAIL("%04x: there and back %04x", h, f32_to_f16(f));
-        if (isnan(f) && ((f32_to_f16(f) & 0x7c00) != 0x7c00 || !(f32_to_f16(f) & 0x3ff))) TEST_FAIL("%04x: a NaN became %04x", h, f32_to_f16(f));
+        if (isnan(f) && ((f32_to_f16(f) & 0x7c00) != 0x7c00 || !(f32_to_f16(f) & 0x3ff)))
+            TEST_FAIL("%04x: a NaN became %04x", h, f32_to_f16(f));
     }
 }
 
@@ -56,7 +58,8 @@ TEST(bf16_to_f32)
         float f = bf16_to_f32((uint16_t)h);
         bool special = (h >> 7 & 255) == 255;
 
-        if (special && (h & 127) ? !isnan(f) : special ? !isinf(f) : (double)f != bf16_value((uint16_t)h)) TEST_FAIL("%04x: %g", h, (double)f);
+        if (special && (h & 127) ? !isnan(f) : special ? !isinf(f) : (double)f != bf16_value((uint16_t)h))
+            TEST_FAIL("%04x: %g", h, (double)f);
         if (!!signbit(f) != (h >> 15)) TEST_FAIL("%04x: sign", h);
         if (!isnan(f) && f32_to_bf16(f) != h) TEST_FAIL("%04x: there and back %04x", h, f32_to_bf16(f));
         if (isnan(f) && !isnan(bf16_to_f32(f32_to_bf16(f)))) TEST_FAIL("%04x: a NaN became %04x", h, f32_to_bf16(f));

@@ -5,12 +5,17 @@
 #include "made.h"
 #include "models/config.h"
 
-static const vision_config made_vision = { .n_layer = 3, .n_embd = 48, .n_head = 2, .n_ff = 88, .patch_size = 2, .image_size = 140, .ln_eps = 1e-6f };
+static const vision_config made_vision = {
+    .n_layer = 3, .n_embd = 48, .n_head = 2, .n_ff = 88, .patch_size = 2, .image_size = 140, .ln_eps = 1e-6f
+};
 static const resampler_config made_resampler = { .n_query = 6, .n_embd = 64, .n_head = 4, .kv_dim = 48 };
-static const audio_config made_audio = { .n_layer = 2, .n_embd = 32, .n_head = 2, .n_ff = 72, .n_mel = 8, .n_pos = 130, .pool_step = 5, .chunk_length_s = 1 };
+static const audio_config made_audio = {
+    .n_layer = 2, .n_embd = 32, .n_head = 2, .n_ff = 72, .n_mel = 8, .n_pos = 130, .pool_step = 5, .chunk_length_s = 1
+};
 enum { MADE_OUT = 40 };
 
-static inline void made_block(made *m, int64_t e, int64_t f, const char *p, int il, const char *ln1, const char *ln2, const char *mlp, bool k_bias)
+static inline void made_block(made *m, int64_t e, int64_t f, const char *p, int il, const char *ln1, const char *ln2, const char *mlp,
+                              bool k_bias)
 {
     static const char *const proj[] = { "q", "k", "v", "out" };
 
@@ -67,7 +72,8 @@ static inline void made_add_audio(made *m, const audio_config *c, int64_t d)
     made_put(m, "apm.conv2.weight", 3, e, e, 3, 1);
     made_1(m, e, "apm.conv2.bias");
     made_2(m, c->n_pos, e, "apm.embed_positions.weight");
-    for (int il = 0; il < c->n_layer; il++) made_block(m, e, c->n_ff, "apm.layers", il, "self_attn_layer_norm", "final_layer_norm", "", false);
+    for (int il = 0; il < c->n_layer; il++)
+        made_block(m, e, c->n_ff, "apm.layers", il, "self_attn_layer_norm", "final_layer_norm", "", false);
     made_1(m, e, "apm.layer_norm.weight");
     made_1(m, e, "apm.layer_norm.bias");
     made_2(m, d, e, "audio_projection_layer.linear1.weight");

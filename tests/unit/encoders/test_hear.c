@@ -13,7 +13,8 @@ typedef struct result {
 } result;
 
 /* Pieces [first, first + n) of the list. */
-static mo_status run(result *out, backend *be, const made *m, int first, int n, float chunk_s, int32_t longest, int64_t n_row, mo_error *err)
+static mo_status run(result *out, backend *be, const made *m, int first, int n, float chunk_s, int32_t longest, int64_t n_row,
+                     mo_error *err)
 {
     int64_t before = 0, all = 0;
     float *mel;
@@ -37,7 +38,8 @@ static mo_status run(result *out, backend *be, const made *m, int first, int n, 
     if ((st = scratch_alloc(&s, be, err)) == MO_OK) st = whisper_load(&w, be, m->ts, &made_audio, MADE_OUT, err);
     n_alloc = mo_alloc_count();
     if (st == MO_OK)
-        st = whisper_forward(w, out->hidden, out->embeds, mel + before * made_audio.n_mel, frames + first, n, chunk_s, longest, n_row, &s, err);
+        st = whisper_forward(w, out->hidden, out->embeds, mel + before * made_audio.n_mel, frames + first, n, chunk_s, longest, n_row, &s,
+                             err);
     if (st == MO_OK && mo_alloc_count() != n_alloc) st = mo_fail(err, MO_E_STATE, "a forward pass allocated");
     whisper_free(w);
     scratch_free(&s, be);
@@ -133,8 +135,11 @@ TEST(what_a_piece_sees)
 
 TEST(token_counts)
 {
-    static const struct { int64_t n_sample; int o45, o26; } t[] = { { 160, 0, 0 }, { 1280, 0, 2 }, { 1281, 1, 2 }, { 1600, 1, 2 },
-        { 8000, 5, 12 }, { 16000, 10, 25 }, { 16480, 10, 26 }, { 16560, 10, 26 }, { 80000, 50, 125 }, { 480000, 300, 750 } };
+    static const struct {
+        int64_t n_sample;
+        int o45, o26;
+    } t[] = { { 160, 0, 0 },     { 1280, 0, 2 },    { 1281, 1, 2 },    { 1600, 1, 2 },     { 8000, 5, 12 },
+              { 16000, 10, 25 }, { 16480, 10, 26 }, { 16560, 10, 26 }, { 80000, 50, 125 }, { 480000, 300, 750 } };
     audio_config five = { .pool_step = 5 }, two = { .pool_step = 2 };
 
     for (size_t i = 0; i < sizeof t / sizeof *t; i++) {

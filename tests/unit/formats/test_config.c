@@ -14,9 +14,9 @@ static mo_status parse(model_config *c, const char *json, mo_error *err)
     return model_config_parse(c, json, strlen(json), "config.json", err);
 }
 
-#define SIZES "\"hidden_size\":256,\"num_hidden_layers\":4,\"num_attention_heads\":4,\"intermediate_size\":512,\"vocab_size\":1000"
+#define SIZES     "\"hidden_size\":256,\"num_hidden_layers\":4,\"num_attention_heads\":4,\"intermediate_size\":512,\"vocab_size\":1000"
 #define TEXT_ONLY ",\"init_vision\":false,\"init_audio\":false,\"init_tts\":false"
-#define O45 "\"model_type\":\"minicpmo\",\"version\":\"4.5\""
+#define O45       "\"model_type\":\"minicpmo\",\"version\":\"4.5\""
 
 TEST(defaults_o45)
 {
@@ -50,7 +50,12 @@ TEST(defaults_o45)
 
 TEST(members)
 {
-    static const struct { const char *json; model_member member; const char *prefix; bool qk_norm, bias, tied; } cases[] = {
+    static const struct {
+        const char *json;
+        model_member member;
+        const char *prefix;
+        bool qk_norm, bias, tied;
+    } cases[] = {
         { "{" O45 "," SIZES TEXT_ONLY "}", MEMBER_O45, "llm.", true, false, false },
         { "{\"model_type\":\"minicpmo\",\"version\":2.6," SIZES TEXT_ONLY "}", MEMBER_O26, "llm.", false, true, false },
         { "{\"model_type\":\"minicpmv\",\"version\":\"4.5\"," SIZES TEXT_ONLY "}", MEMBER_V45, "llm.", true, false, false },
@@ -58,9 +63,12 @@ TEST(members)
         { "{\"model_type\":\"minicpmv\",\"version\":4," SIZES TEXT_ONLY "}", MEMBER_V40, "llm.", false, false, false },
         { "{\"model_type\":\"minicpmv\",\"version\":\"2.6\"," SIZES TEXT_ONLY "}", MEMBER_V26, "llm.", false, true, false },
         { "{\"model_type\":\"minicpmv\"," SIZES TEXT_ONLY "}", MEMBER_V25, "llm.", false, false, false },
-        { "{\"model_type\":\"minicpmv\",\"slice_mode\":true,\"synth\":{\"backbone\":\"minicpm\"}," SIZES TEXT_ONLY "}", MEMBER_V20, "llm.", false, false, true },
-        { "{\"model_type\":\"minicpmv\",\"hidden_size\":2304,\"query_num\":64,\"num_hidden_layers\":40,\"num_attention_heads\":36,\"intermediate_size\":5760,"
-          "\"vocab_size\":122753" TEXT_ONLY "}", MEMBER_V10, "llm.", false, false, true },
+        { "{\"model_type\":\"minicpmv\",\"slice_mode\":true,\"synth\":{\"backbone\":\"minicpm\"}," SIZES TEXT_ONLY "}", MEMBER_V20, "llm.",
+          false, false, true },
+        { "{\"model_type\":\"minicpmv\",\"hidden_size\":2304,\"query_num\":64,\"num_hidden_layers\":40,\"num_attention_heads\":36,"
+          "\"intermediate_size\":5760,"
+          "\"vocab_size\":122753" TEXT_ONLY "}",
+          MEMBER_V10, "llm.", false, false, true },
         { "{\"model_type\":\"omnilmm\"," SIZES "}", MEMBER_OMNILMM, "", false, false, false },
         { "{\"model_type\":\"qwen3\"," SIZES "}", MEMBER_TEXT, "", true, false, false },
         { "{\"model_type\":\"qwen2\",\"tie_word_embeddings\":true," SIZES "}", MEMBER_TEXT, "", false, true, true },
@@ -81,7 +89,10 @@ TEST(members)
 /* Refused with MO_E_FORMAT unless it says otherwise, and the sentence names the key. */
 TEST(refusals)
 {
-    static const struct { const char *json, *says; mo_status st; } cases[] = {
+    static const struct {
+        const char *json, *says;
+        mo_status st;
+    } cases[] = {
         { "", "JSON", MO_E_FORMAT },
         { "[1]", "no JSON object", MO_E_FORMAT },
         { "{\"a\":NaN}", "JSON", MO_E_FORMAT },
@@ -112,13 +123,18 @@ TEST(refusals)
         { "{" O45 "," SIZES ",\"rope_scaling\":{\"type\":\"yarn\"}}", "yarn", MO_E_UNSUPPORTED },
         { "{" O45 "," SIZES ",\"rope_scaling\":7}", "rope_scaling", MO_E_FORMAT },
         { "{" O45 "," SIZES ",\"rope_scaling\":{\"type\":\"longrope\"}}", "short_factor", MO_E_FORMAT },
-        { "{\"model_type\":\"llama\",\"hidden_size\":8,\"num_hidden_layers\":1,\"num_attention_heads\":2,\"intermediate_size\":8,\"vocab_size\":8,"
-          "\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1,0],\"long_factor\":[1,0]}}", "factors", MO_E_FORMAT },
+        { "{\"model_type\":\"llama\",\"hidden_size\":8,\"num_hidden_layers\":1,\"num_attention_heads\":2,\"intermediate_size\":8,\"vocab_"
+          "size\":8,"
+          "\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1,0],\"long_factor\":[1,0]}}",
+          "factors", MO_E_FORMAT },
         { "{" O45 "," SIZES ",\"vision_config\":[]}", "vision_config", MO_E_FORMAT },
         { "{" O45 "," SIZES ",\"vision_config\":{\"hidden_size\":100,\"num_attention_heads\":3}}", "vision_config", MO_E_FORMAT },
-        { "{" O45 "," SIZES ",\"vision_config\":{\"hidden_size\":1152,\"num_attention_heads\":2}}", "vision_config: hidden_size / num_attention_heads", MO_E_FORMAT },
-        { "{" O45 "," SIZES ",\"audio_config\":{\"d_model\":1024,\"encoder_attention_heads\":1}}", "audio_config: d_model / encoder", MO_E_FORMAT },
-        { "{" O45 "," SIZES ",\"tts_config\":{\"hidden_size\":768,\"num_attention_heads\":1,\"num_key_value_heads\":1}}", "tts_config: hidden_size / num", MO_E_FORMAT },
+        { "{" O45 "," SIZES ",\"vision_config\":{\"hidden_size\":1152,\"num_attention_heads\":2}}",
+          "vision_config: hidden_size / num_attention_heads", MO_E_FORMAT },
+        { "{" O45 "," SIZES ",\"audio_config\":{\"d_model\":1024,\"encoder_attention_heads\":1}}", "audio_config: d_model / encoder",
+          MO_E_FORMAT },
+        { "{" O45 "," SIZES ",\"tts_config\":{\"hidden_size\":768,\"num_attention_heads\":1,\"num_key_value_heads\":1}}",
+          "tts_config: hidden_size / num", MO_E_FORMAT },
         { "{" O45 "," SIZES ",\"slice_config\":{\"patch_size\":16}}", "patch_size", MO_E_FORMAT },
         { "{" O45 "," SIZES ",\"slice_config\":{\"max_slice_nums\":0}}", "slice_config.max_slice_nums", MO_E_FORMAT },
         { "{" O45 "," SIZES ",\"audio_config\":{\"d_model\":128}}", "audio_config", MO_E_FORMAT },
@@ -126,7 +142,8 @@ TEST(refusals)
         { "{" O45 "," SIZES ",\"tts_config\":{\"llm_dim\":128}}", "tts_config.llm_dim", MO_E_FORMAT },
         { "{" O45 "," SIZES ",\"tts_config\":{\"audio_bos_token_id\":999999}}", "audio_bos_token_id", MO_E_FORMAT },
         { "{" O45 "," SIZES ",\"synth\":{\"backbone\":\"rwkv\"}}", "rwkv", MO_E_UNSUPPORTED },
-        { "{" O45 ",\"hidden_size\":200,\"num_hidden_layers\":4,\"num_attention_heads\":4,\"intermediate_size\":512,\"vocab_size\":1000}", "multiple of 128", MO_E_FORMAT },
+        { "{" O45 ",\"hidden_size\":200,\"num_hidden_layers\":4,\"num_attention_heads\":4,\"intermediate_size\":512,\"vocab_size\":1000}",
+          "multiple of 128", MO_E_FORMAT },
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -134,7 +151,8 @@ TEST(refusals)
         mo_error err;
         mo_status st = parse(&c, cases[i].json, &err);
         if (st != cases[i].st || !strstr(err.message, cases[i].says) || c.member)
-            TEST_FAIL("%s: %s \"%s\", want %s and \"%s\"", cases[i].json, mo_status_name(st), err.message, mo_status_name(cases[i].st), cases[i].says);
+            TEST_FAIL("%s: %s \"%s\", want %s and \"%s\"", cases[i].json, mo_status_name(st), err.message, mo_status_name(cases[i].st),
+                      cases[i].says);
         model_config_free(&c);
     }
 }
@@ -144,8 +162,11 @@ TEST(minicpm_scales)
     model_config c;
     mo_error err;
 
-    CHECK_OK(parse(&c, "{\"model_type\":\"minicpmv\",\"hidden_size\":2304,\"num_hidden_layers\":40,\"num_attention_heads\":36,\"intermediate_size\":5760,"
-                       "\"vocab_size\":122753,\"slice_mode\":true,\"query_num\":64}", &err));
+    CHECK_OK(parse(
+        &c,
+        "{\"model_type\":\"minicpmv\",\"hidden_size\":2304,\"num_hidden_layers\":40,\"num_attention_heads\":36,\"intermediate_size\":5760,"
+        "\"vocab_size\":122753,\"slice_mode\":true,\"query_num\":64}",
+        &err));
     CHECK_INT(c.member, MEMBER_V20);
     CHECK_INT(c.llm.head_dim, 64);
     CHECK_NEAR(c.llm.embd_scale, 12, 0);
@@ -155,8 +176,11 @@ TEST(minicpm_scales)
     model_config_free(&c);
 }
 
-#define LONGROPE(longs) "{\"model_type\":\"llama\",\"hidden_size\":8,\"num_hidden_layers\":1,\"num_attention_heads\":2,\"intermediate_size\":8,\"vocab_size\":8," \
-    "\"max_position_embeddings\":4096,\"rope_scaling\":{\"rope_type\":\"longrope\",\"factor\":4,\"original_max_position_embeddings\":1024," \
+#define LONGROPE(longs)                                                                                                                    \
+    "{\"model_type\":\"llama\",\"hidden_size\":8,\"num_hidden_layers\":1,\"num_attention_heads\":2,\"intermediate_size\":8,\"vocab_"       \
+    "size\":8,"                                                                                                                            \
+    "\"max_position_embeddings\":4096,\"rope_scaling\":{\"rope_type\":\"longrope\",\"factor\":4,\"original_max_position_embeddings\":"     \
+    "1024,"                                                                                                                                \
     "\"short_factor\":[1.5,2],\"long_factor\":" longs "}}"
 
 /* Lists that differ end the context where the short one stops being right; factor > 1 scales cos and sin. */
@@ -221,8 +245,9 @@ TEST(processor_goes_first)
 
 TEST(golden_configs)
 {
-    static const char *const name[] = { "full-vocode", "o45", "tiny-converse", "tiny-llama3", "tiny-minicpm", "tiny-minicpm4", "tiny-mistral",
-                                        "tiny-q96", "tiny-qwen2", "tiny-vocode-causal", "tiny-vocode", "tiny-voice", "tiny" };
+    static const char *const name[] = { "full-vocode",   "o45",          "tiny-converse", "tiny-llama3", "tiny-minicpm",
+                                        "tiny-minicpm4", "tiny-mistral", "tiny-q96",      "tiny-qwen2",  "tiny-vocode-causal",
+                                        "tiny-vocode",   "tiny-voice",   "tiny" };
     const char *shared = getenv("MO_SHARED");
     char path[512];
 
@@ -238,7 +263,8 @@ TEST(golden_configs)
         snprintf(path, sizeof path, "%s/golden/%s.json", shared, name[i]);
         CHECK_OK(file_read(&json, &n, path, 1 << 20, &err));
         CHECK_OK(model_config_parse(&c, json, n, path, &err));
-        if (!strcmp(name[i], "tiny-minicpm4")) CHECK(c.member == MEMBER_V40 && c.llm.rope_factor && c.llm.head_dim == 128 && c.llm.n_ctx_train == 32768);
+        if (!strcmp(name[i], "tiny-minicpm4"))
+            CHECK(c.member == MEMBER_V40 && c.llm.rope_factor && c.llm.head_dim == 128 && c.llm.n_ctx_train == 32768);
         if (!strcmp(name[i], "tiny-minicpm")) CHECK(c.member == MEMBER_V20 && fabs(c.llm.logit_divisor - 256.0 / 96) < 1e-6);
         if (!strcmp(name[i], "tiny-llama3")) CHECK(c.member == MEMBER_V25 && c.llm.n_kv_head == 1 && c.llm.rope_theta == 5e5);
         if (!strcmp(name[i], "tiny-mistral")) CHECK(c.member == MEMBER_OMNILMM && c.llm.n_ctx_train == 4096);

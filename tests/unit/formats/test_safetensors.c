@@ -36,9 +36,11 @@ static mo_status parse(tensors **ts, const uint8_t *p, size_t size, mo_error *er
     return st;
 }
 
-static const char good[] = "{\"__metadata__\":{\"format\":\"pt\"},\"b\":{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[6,22]},"
-                           "\"a\":{\"dtype\":\"BF16\",\"shape\":[3],\"data_offsets\":[0,6]},\"s\":{\"dtype\":\"F16\",\"shape\":[],\"data_offsets\":[22,24]},"
-                           "\"e\":{\"dtype\":\"F32\",\"shape\":[4,0,2],\"data_offsets\":[6,6]},\"n\":{\"dtype\":\"I64\",\"shape\":[1],\"data_offsets\":[24,32]}}   ";
+static const char good[] =
+    "{\"__metadata__\":{\"format\":\"pt\"},\"b\":{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[6,22]},"
+    "\"a\":{\"dtype\":\"BF16\",\"shape\":[3],\"data_offsets\":[0,6]},\"s\":{\"dtype\":\"F16\",\"shape\":[],\"data_offsets\":[22,24]},"
+    "\"e\":{\"dtype\":\"F32\",\"shape\":[4,0,2],\"data_offsets\":[6,6]},\"n\":{\"dtype\":\"I64\",\"shape\":[1],\"data_offsets\":[24,32]}}  "
+    " ";
 
 TEST(good_file)
 {
@@ -252,7 +254,9 @@ TEST(sharded)
 
 TEST(bad_indexes)
 {
-    static const struct { const char *json, *says; } cases[] = {
+    static const struct {
+        const char *json, *says;
+    } cases[] = {
         { "", "JSON" },
         { "[]", "weight_map" },
         { "{}", "weight_map" },
@@ -329,7 +333,8 @@ TEST(many)
 
     CHECK(json);
     for (int i = 0; i < N; i++)
-        at += (size_t)sprintf(json + at, "%s\"t.%d\":{\"dtype\":\"F16\",\"shape\":[1],\"data_offsets\":[%d,%d]}", i ? "," : "{", i, 2 * i, 2 * i + 2);
+        at += (size_t)sprintf(json + at, "%s\"t.%d\":{\"dtype\":\"F16\",\"shape\":[1],\"data_offsets\":[%d,%d]}", i ? "," : "{", i, 2 * i,
+                              2 * i + 2);
     strcpy(json + at, "}");
     p = image_of(json, 2 * N, &size);
     free(json);

@@ -14,8 +14,18 @@
 /* Check values of ../shared/synth/synth.py: the first four values and the sum of all, seed 1. */
 TEST(rule)
 {
-    static const struct { const char *name; int n_dim; int64_t dim[2]; float first[4]; double sum; } cases[] = {
-        { "llm.model.layers.0.self_attn.q_proj.weight", 2, { 128, 64 }, { 0.064453125f, 0.1796875f, 0.0786132812f, -0.166015625f }, -23.028054 },
+    static const struct {
+        const char *name;
+        int n_dim;
+        int64_t dim[2];
+        float first[4];
+        double sum;
+    } cases[] = {
+        { "llm.model.layers.0.self_attn.q_proj.weight",
+          2,
+          { 128, 64 },
+          { 0.064453125f, 0.1796875f, 0.0786132812f, -0.166015625f },
+          -23.028054 },
         { "vpm.post_layernorm.weight", 1, { 64, 0 }, { 0.90625f, 1.046875f, 1.046875f, 1.09375f }, 64.890625 },
         { "apm.conv1.bias", 1, { 32, 0 }, { -0.0126342773f, -0.0015335083f, -0.0189208984f, -0.0111083984f }, -0.0645179749 },
         { "tts.emb_code.0.weight", 2, { 32, 16 }, { -0.478515625f, 0.22265625f, -0.0173339844f, -0.451171875f }, 4.54943848 },
@@ -41,7 +51,12 @@ TEST(rule)
 
 TEST(base_and_amp)
 {
-    static const struct { const char *name; int n_dim; int64_t dim[4]; float base, amp; } cases[] = {
+    static const struct {
+        const char *name;
+        int n_dim;
+        int64_t dim[4];
+        float base, amp;
+    } cases[] = {
         { "x.running_mean", 1, { 8 }, 0, 0.02f },
         { "x.running_var", 1, { 8 }, 1, 0.1f },
         { "x.alpha", 1, { 8 }, 1, 0.1f },
@@ -108,7 +123,8 @@ TEST(official_lists)
     compare_list("o45.json", "o45.txt");
 }
 
-static const char small[] = "{\"model_type\":\"qwen2\",\"hidden_size\":64,\"num_hidden_layers\":2,\"num_attention_heads\":2,\"intermediate_size\":96,\"vocab_size\":300}";
+static const char small[] = "{\"model_type\":\"qwen2\",\"hidden_size\":64,\"num_hidden_layers\":2,\"num_attention_heads\":2,\"intermediate_"
+                            "size\":96,\"vocab_size\":300}";
 
 static void remove_files(const char *dir)
 {
@@ -214,7 +230,8 @@ TEST(shard_limit)
 TEST(refusals)
 {
     static const volatile sig_atomic_t stop = 0, stopped = 1;
-    static const char *const bad[] = { "{\"lm_head.weight\":{\"300\":4}}", "{\"lm_head.weight\":{\"x\":4}}", "{\"lm_head.weight\":{\"1\":3}}", "{\"lm_head.weight\":{\"1\":\"2\"}}" };
+    static const char *const bad[] = { "{\"lm_head.weight\":{\"300\":4}}", "{\"lm_head.weight\":{\"x\":4}}",
+                                       "{\"lm_head.weight\":{\"1\":3}}", "{\"lm_head.weight\":{\"1\":\"2\"}}" };
     char dir[] = "/tmp/mo-synth-XXXXXX";
     mo_error err = { 0 };
     model_config c;

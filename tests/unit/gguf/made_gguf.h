@@ -71,7 +71,8 @@ static inline void made_name(char out[64], const char *official)
     for (size_t i = 0; i < sizeof made_names / sizeof *made_names; i++) {
         size_t k = strlen(made_names[i][0]);
         const char *to = made_names[i][1], *hash = strchr(to, '#');
-        if (strncmp(pattern, made_names[i][0], k) || (pattern[k] && strcmp(pattern + k, ".weight") && strcmp(pattern + k, ".bias"))) continue;
+        if (strncmp(pattern, made_names[i][0], k) || (pattern[k] && strcmp(pattern + k, ".weight") && strcmp(pattern + k, ".bias")))
+            continue;
         snprintf(rest, sizeof rest, "%s", pattern + k);
         if (hash) snprintf(out, 64, "%.*s%s%s%s", (int)(hash - to), to, number, hash + 1, rest);
         else snprintf(out, 64, "%s%s", to, rest);
@@ -126,14 +127,15 @@ static inline void made_add_official(made_list *l, const tensor *t, int32_t type
 
     if (!strncmp(t->name, "resampler.attn.in_proj_", 23)) {
         for (int i = 0; i < 3; i++) {
-            snprintf(name, sizeof name, "resampler.attn.%c.%s", "qkv"[i], t->name + 23);
+            snprintf(name, sizeof name, "resampler.attn.%c.%s", "qkv"[i], t -> name + 23);
             made_add(l, name, t, (const char *)t->data + t->n_bytes / 3 * (size_t)i, t->dim[0] / 3, type);
         }
     } else if (!strcmp(t->name, "resampler.proj")) {
         char *transposed = malloc(t->n_bytes);
         if (!transposed) abort();
         for (int64_t r = 0; r < t->dim[0]; r++)
-            for (int64_t c = 0; c < t->dim[1]; c++) memcpy(transposed + (size_t)(c * t->dim[0] + r) * size, (const char *)t->data + (size_t)(r * t->dim[1] + c) * size, size);
+            for (int64_t c = 0; c < t->dim[1]; c++)
+                memcpy(transposed + (size_t)(c * t->dim[0] + r) * size, (const char *)t->data + (size_t)(r * t->dim[1] + c) * size, size);
         made_add(l, "resampler.proj.weight", t, transposed, t->dim[1], type);
         free(transposed);
     } else {
@@ -213,10 +215,13 @@ static inline mo_status made_write(const char *path, const char *hf_dir, int rol
     mo_status st;
 
     if (!l) abort();
-    if ((st = model_config_load(&c, hf_dir, err)) != MO_OK || (st = tensors_open_safetensors(&ts, hf_dir, err)) != MO_OK || (st = gguf_write_begin(&w, path, err)) != MO_OK) return st;
+    if ((st = model_config_load(&c, hf_dir, err)) != MO_OK || (st = tensors_open_safetensors(&ts, hf_dir, err)) != MO_OK ||
+        (st = gguf_write_begin(&w, path, err)) != MO_OK)
+        return st;
     for (size_t i = 0; i < tensors_count(ts); i++) {
         const tensor *t = tensors_at(ts, i);
-        if (!strncmp(t->name, prefix[role][0], strlen(prefix[role][0])) || !strncmp(t->name, prefix[role][1], strlen(prefix[role][1]))) made_add_official(l, t, type);
+        if (!strncmp(t->name, prefix[role][0], strlen(prefix[role][0])) || !strncmp(t->name, prefix[role][1], strlen(prefix[role][1])))
+            made_add_official(l, t, type);
     }
     made_keys(w, role, &c);
     for (int i = 0; i < l->n; i++) gguf_declare(w, l->t[i].name, l->t[i].type, l->t[i].n_dim, l->t[i].dim);

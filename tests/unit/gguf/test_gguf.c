@@ -49,8 +49,8 @@ static mo_status write_good(const char *path, int split, mo_error *err)
     gguf_declare(w, split == 1 ? "blk.1.attn_norm.weight" : "output_norm.weight", MO_F32, 1, (int64_t[]){ 5 });
     gguf_declare(w, split == 1 ? "blk.1.ffn_up.weight" : "blk.12.ffn_up.weight", MO_Q4_0, 2, (int64_t[]){ 2, 32 });
     gguf_declare(w, split == 1 ? "other" : "unknown.name", MO_F32, 3, (int64_t[]){ 2, 3, 5 });
-    if ((st = gguf_write_data(w, f, 20, err)) != MO_OK || (st = gguf_write_data(w, q, 10, err)) != MO_OK || (st = gguf_write_data(w, q + 10, 26, err)) != MO_OK ||
-        (st = gguf_write_data(w, f, 120, err)) != MO_OK) {
+    if ((st = gguf_write_data(w, f, 20, err)) != MO_OK || (st = gguf_write_data(w, q, 10, err)) != MO_OK ||
+        (st = gguf_write_data(w, q + 10, 26, err)) != MO_OK || (st = gguf_write_data(w, f, 120, err)) != MO_OK) {
         gguf_write_abort(w);
         return st;
     }
@@ -81,7 +81,8 @@ TEST(what_is_written_can_be_read)
     CHECK(gguf_get_real(g, "n.real", &d) && d == 1.5);
     CHECK(gguf_get_real(g, "n.negative", &d) && d == -7);
     CHECK(gguf_get_bool(g, "n.yes", &b) && b);
-    CHECK(!gguf_get_int(g, "n.real", &i) && !gguf_get_int(g, "list.types", &i) && !gguf_get_text(g, "n.yes", &t) && !gguf_get_int(g, "missing", &i));
+    CHECK(!gguf_get_int(g, "n.real", &i) && !gguf_get_int(g, "list.types", &i) && !gguf_get_text(g, "n.yes", &t) &&
+          !gguf_get_int(g, "missing", &i));
     CHECK_OK(gguf_get_texts(g, "list.words", &words, &n, &err));
     CHECK(n == 3 && gguf_text_is(words[0], "a") && words[1].n == 0 && gguf_text_is(words[2], "h\xc3\xa9"));
     CHECK_OK(gguf_get_ints(g, "list.types", &types, &n, &err));
@@ -97,7 +98,8 @@ TEST(what_is_written_can_be_read)
     CHECK_INT(tensors_count(ts), 3);
     const tensor *up = tensors_find(ts, "llm.model.layers.12.mlp.up_proj.weight"), *rest = tensors_find(ts, "unknown.name");
     CHECK(tensors_find(ts, "llm.model.norm.weight") && up && rest);
-    CHECK(up->type == MO_Q4_0 && up->n_dim == 2 && up->dim[0] == 2 && up->dim[1] == 32 && up->n_bytes == 36 && ((const uint8_t *)up->data)[35] == 35);
+    CHECK(up->type == MO_Q4_0 && up->n_dim == 2 && up->dim[0] == 2 && up->dim[1] == 32 && up->n_bytes == 36 &&
+          ((const uint8_t *)up->data)[35] == 35);
     CHECK(rest->n_dim == 3 && rest->dim[0] == 2 && rest->dim[2] == 5 && ((const float *)rest->data)[29] == 29);
     gguf_free(g);
     tensors_close(ts);
@@ -147,9 +149,9 @@ static mo_status parse(const void *body, size_t n, uint32_t version, uint64_t n_
 }
 
 /* Length and text of a name of 1 byte. */
-#define NAME(c) "\1\0\0\0\0\0\0\0" c
-#define U32(a) a "\0\0\0"
-#define U64(a) a "\0\0\0\0\0\0\0"
+#define NAME(c)          "\1\0\0\0\0\0\0\0" c
+#define U32(a)           a "\0\0\0"
+#define U64(a)           a "\0\0\0\0\0\0\0"
 #define PARSE(s, nt, nk) parse(s, sizeof(s) - 1, 3, nt, nk, &err)
 
 TEST(hostile_headers)
@@ -166,28 +168,64 @@ TEST(hostile_headers)
     CHECK_INT(parse(pad64, 64, 3, 60000, 0, &err), MO_E_FORMAT);
     /* keys */
     CHECK_OK(PARSE(NAME("k") U32("\4") U32("\7"), 0, 1));
-    CHECK_INT(PARSE(NAME("k") U32("\4") U32("\7") NAME("k") U32("\4") U32("\7"), 0, 2), MO_E_FORMAT);          /* twice */
-    CHECK_INT(PARSE(NAME("\0") U32("\4") U32("\7"), 0, 1), MO_E_FORMAT);                                       /* NUL */
-    CHECK_INT(PARSE("\0\0\0\0\0\0\0\0" U32("\4") U32("\7"), 0, 1), MO_E_FORMAT);                               /* empty */
-    CHECK_INT(PARSE("\377\377\377\377\377\377\377\377k" U32("\4") U32("\7"), 0, 1), MO_E_FORMAT);              /* longer than anything */
-    CHECK_INT(PARSE(NAME("k") U32("\15") U64("\0"), 0, 1), MO_E_FORMAT);                                       /* unknown type */
-    CHECK_INT(PARSE(NAME("k") U32("\11") U32("\11") U64("\0"), 0, 1), MO_E_FORMAT);                            /* arrays of arrays */
-    CHECK_INT(PARSE(NAME("k") U32("\11") U32("\4") "\0\0\0\0\0\0\0\100" U64("\0"), 0, 1), MO_E_FORMAT);        /* 2^62 items */
-    CHECK_INT(PARSE(NAME("k") U32("\11") U32("\10") U64("\3") U64("\0"), 0, 1), MO_E_FORMAT);                  /* three strings in eight bytes */
+    CHECK_INT(PARSE(NAME("k") U32("\4") U32("\7") NAME("k") U32("\4") U32("\7"), 0, 2), MO_E_FORMAT);   /* twice */
+    CHECK_INT(PARSE(NAME("\0") U32("\4") U32("\7"), 0, 1), MO_E_FORMAT);                                /* NUL */
+    CHECK_INT(PARSE("\0\0\0\0\0\0\0\0" U32("\4") U32("\7"), 0, 1), MO_E_FORMAT);                        /* empty */
+    CHECK_INT(PARSE("\377\377\377\377\377\377\377\377k" U32("\4") U32("\7"), 0, 1), MO_E_FORMAT);       /* longer than anything */
+    CHECK_INT(PARSE(NAME("k") U32("\15") U64("\0"), 0, 1), MO_E_FORMAT);                                /* unknown type */
+    CHECK_INT(PARSE(NAME("k") U32("\11") U32("\11") U64("\0"), 0, 1), MO_E_FORMAT);                     /* arrays of arrays */
+    CHECK_INT(PARSE(NAME("k") U32("\11") U32("\4") "\0\0\0\0\0\0\0\100" U64("\0"), 0, 1), MO_E_FORMAT); /* 2^62 items */
+    CHECK_INT(PARSE(NAME("k") U32("\11") U32("\10") U64("\3") U64("\0"), 0, 1), MO_E_FORMAT);           /* three strings in eight bytes */
     /* tensors: name, n_dim, dims, type, offset, data */
-    CHECK_OK(PARSE(NAME("t") U32("\1") U64("\1") U32("\0") U64("\0") "\0\0\0\0\0\0\0" "\1\2\3\4", 1, 0));
-    CHECK_INT(PARSE(NAME("t") U32("\1") U64("\1") U32("\0") U64("\0") "\0\0\0\0\0\0\0" "\1\2\3", 1, 0), MO_E_FORMAT);       /* cut off */
-    CHECK_INT(PARSE(NAME("t") U32("\0") U64("\1") U32("\0") U64("\0") "\0\0\0\0\0\0\0" "\1\2\3\4", 1, 0), MO_E_FORMAT);     /* no dimensions */
-    CHECK_INT(PARSE(NAME("t") U32("\5") U64("\1") U32("\0") U64("\0") "\0\0\0\0\0\0\0" "\1\2\3\4", 1, 0), MO_E_FORMAT);     /* five */
-    CHECK_INT(PARSE(NAME("t") U32("\1") U64("\0") U32("\0") U64("\0") "\0\0\0\0\0\0\0" "\1\2\3\4", 1, 0), MO_E_FORMAT);     /* of zero */
-    CHECK_INT(PARSE(NAME("t") U32("\1") "\0\0\0\0\0\0\0\200" U32("\0") U64("\0") "\0\0\0\0\0\0\0" "\1\2\3\4", 1, 0), MO_E_FORMAT);
-    CHECK_INT(PARSE(NAME("t") U32("\1") "\0\0\0\0\0\0\0\100" U32("\0") U64("\0") "\0\0\0\0\0\0\0" "\1\2\3\4", 1, 0), MO_E_FORMAT);
-    CHECK_INT(PARSE(NAME("t") U32("\1") U64("\1") U32("\4") U64("\0") "\0\0\0\0\0\0\0" "\1\2\3\4", 1, 0), MO_E_UNSUPPORTED); /* a removed type */
-    CHECK_INT(PARSE(NAME("t") U32("\1") U64("\1") U32("\2") U64("\0") "\0\0\0\0\0\0\0" "\1\2\3\4", 1, 0), MO_E_FORMAT);     /* part of a block */
-    CHECK_INT(PARSE(NAME("t") U32("\1") U64("\1") U32("\0") U64("\4") "\0\0\0\0\0\0\0" "\1\2\3\4", 1, 0), MO_E_FORMAT);     /* not aligned */
-    CHECK_INT(PARSE(NAME("t") U32("\1") U64("\1") U32("\0") "\0\0\0\0\0\0\0\200" "\0\0\0\0\0\0\0" "\1\2\3\4", 1, 0), MO_E_FORMAT);
-    CHECK_INT(PARSE(NAME("t") U32("\1") U64("\1") U32("\0") U64("\0") NAME("u") U32("\1") U64("\1") U32("\0") U64("\0")
-                    "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0" "\1\2\3\4", 2, 0), MO_E_FORMAT); /* one over the other */
+    CHECK_OK(PARSE(NAME("t") U32("\1") U64("\1") U32("\0") U64("\0") "\0\0\0\0\0\0\0"
+                                                                     "\1\2\3\4",
+                   1, 0));
+    CHECK_INT(PARSE(NAME("t") U32("\1") U64("\1") U32("\0") U64("\0") "\0\0\0\0\0\0\0"
+                                                                      "\1\2\3",
+                    1, 0),
+              MO_E_FORMAT); /* cut off */
+    CHECK_INT(PARSE(NAME("t") U32("\0") U64("\1") U32("\0") U64("\0") "\0\0\0\0\0\0\0"
+                                                                      "\1\2\3\4",
+                    1, 0),
+              MO_E_FORMAT); /* no dimensions */
+    CHECK_INT(PARSE(NAME("t") U32("\5") U64("\1") U32("\0") U64("\0") "\0\0\0\0\0\0\0"
+                                                                      "\1\2\3\4",
+                    1, 0),
+              MO_E_FORMAT); /* five */
+    CHECK_INT(PARSE(NAME("t") U32("\1") U64("\0") U32("\0") U64("\0") "\0\0\0\0\0\0\0"
+                                                                      "\1\2\3\4",
+                    1, 0),
+              MO_E_FORMAT); /* of zero */
+    CHECK_INT(PARSE(NAME("t") U32("\1") "\0\0\0\0\0\0\0\200" U32("\0") U64("\0") "\0\0\0\0\0\0\0"
+                                                                                 "\1\2\3\4",
+                    1, 0),
+              MO_E_FORMAT);
+    CHECK_INT(PARSE(NAME("t") U32("\1") "\0\0\0\0\0\0\0\100" U32("\0") U64("\0") "\0\0\0\0\0\0\0"
+                                                                                 "\1\2\3\4",
+                    1, 0),
+              MO_E_FORMAT);
+    CHECK_INT(PARSE(NAME("t") U32("\1") U64("\1") U32("\4") U64("\0") "\0\0\0\0\0\0\0"
+                                                                      "\1\2\3\4",
+                    1, 0),
+              MO_E_UNSUPPORTED); /* a removed type */
+    CHECK_INT(PARSE(NAME("t") U32("\1") U64("\1") U32("\2") U64("\0") "\0\0\0\0\0\0\0"
+                                                                      "\1\2\3\4",
+                    1, 0),
+              MO_E_FORMAT); /* part of a block */
+    CHECK_INT(PARSE(NAME("t") U32("\1") U64("\1") U32("\0") U64("\4") "\0\0\0\0\0\0\0"
+                                                                      "\1\2\3\4",
+                    1, 0),
+              MO_E_FORMAT); /* not aligned */
+    CHECK_INT(PARSE(NAME("t") U32("\1") U64("\1") U32("\0") "\0\0\0\0\0\0\0\200"
+                                                            "\0\0\0\0\0\0\0"
+                                                            "\1\2\3\4",
+                    1, 0),
+              MO_E_FORMAT);
+    CHECK_INT(PARSE(NAME("t") U32("\1") U64("\1") U32("\0") U64("\0") NAME("u") U32("\1") U64("\1") U32("\0")
+                        U64("\0") "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+                                  "\1\2\3\4",
+                    2, 0),
+              MO_E_FORMAT); /* one over the other */
 }
 
 TEST(cut_anywhere_is_refused)

@@ -11,9 +11,11 @@ static const char config[] =
     " \"num_hidden_layers\": 2, \"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"head_dim\": 32, \"rms_norm_eps\": 1e-6,"
     " \"rope_theta\": 10000, \"max_position_embeddings\": 2048, \"tie_word_embeddings\": false, \"query_num\": 5,"
     " \"init_vision\": true, \"init_audio\": true, \"init_tts\": false,"
-    " \"vision_config\": {\"hidden_size\": 32, \"image_size\": 980, \"intermediate_size\": 64, \"num_attention_heads\": 2, \"num_hidden_layers\": 2, \"patch_size\": 14},"
+    " \"vision_config\": {\"hidden_size\": 32, \"image_size\": 980, \"intermediate_size\": 64, \"num_attention_heads\": 2, "
+    "\"num_hidden_layers\": 2, \"patch_size\": 14},"
     " \"audio_pool_step\": 5, \"audio_chunk_length\": 1.0,"
-    " \"audio_config\": {\"d_model\": 16, \"encoder_attention_heads\": 2, \"encoder_ffn_dim\": 64, \"encoder_layers\": 2, \"num_mel_bins\": 80, \"max_source_positions\": 1500}}";
+    " \"audio_config\": {\"d_model\": 16, \"encoder_attention_heads\": 2, \"encoder_ffn_dim\": 64, \"encoder_layers\": 2, "
+    "\"num_mel_bins\": 80, \"max_source_positions\": 1500}}";
 
 static char hf[64], dir[80], llm[128], vision[128], audio[128];
 
@@ -159,7 +161,9 @@ int main(void)
     if (mkdir(dir, 0700) || mkdir(sub, 0700)) return 2;
     snprintf(vision, sizeof vision, "%s/vision/model-vision-F16.gguf", dir);
     snprintf(audio, sizeof audio, "%s/model-audio-F16.gguf", dir);
-    if (made_write(llm, hf, 0, 0, &err) != MO_OK || made_write(vision, hf, 1, 0, &err) != MO_OK || made_write(audio, hf, 2, 0, &err) != MO_OK) goto fail;
+    if (made_write(llm, hf, 0, 0, &err) != MO_OK || made_write(vision, hf, 1, 0, &err) != MO_OK ||
+        made_write(audio, hf, 2, 0, &err) != MO_OK)
+        goto fail;
     RUN(same_answer_as_the_folder);
     RUN(left_out_or_wrong);
     RUN(two_models_in_a_folder);

@@ -11,9 +11,13 @@
 enum { N_ROW = 64, N_COL = 4096, N = N_ROW * N_COL };
 
 /* Root mean square error of the C reference's encoders on this tensor (../shared/golden/quants/rmse.json). */
-static const struct { int32_t type; double rmse; } reference[] = {
-    { MO_Q8_0, 5.88838e-05 }, { MO_Q4_0, 0.00101607 },  { MO_Q4_1, 0.000949238 }, { MO_Q5_0, 0.000488014 },  { MO_Q5_1, 0.000458775 }, { MO_Q2_K, 0.00364361 },
-    { MO_Q3_K, 0.00195729 },  { MO_Q4_K, 0.000852431 }, { MO_Q5_K, 0.000431722 }, { MO_Q6_K, 0.000209626 }, { MO_IQ4_NL, 0.000999945 }, { MO_IQ4_XS, 0.00100931 },
+static const struct {
+    int32_t type;
+    double rmse;
+} reference[] = {
+    { MO_Q8_0, 5.88838e-05 }, { MO_Q4_0, 0.00101607 },  { MO_Q4_1, 0.000949238 },   { MO_Q5_0, 0.000488014 },
+    { MO_Q5_1, 0.000458775 }, { MO_Q2_K, 0.00364361 },  { MO_Q3_K, 0.00195729 },    { MO_Q4_K, 0.000852431 },
+    { MO_Q5_K, 0.000431722 }, { MO_Q6_K, 0.000209626 }, { MO_IQ4_NL, 0.000999945 }, { MO_IQ4_XS, 0.00100931 },
 };
 enum { N_TYPE = sizeof reference / sizeof *reference };
 
@@ -53,7 +57,8 @@ TEST(no_worse_than_the_reference)
 
     for (int i = 0; i < N_TYPE; i++) {
         double got = sqrt(loss(x, reference[i].type, NULL, NULL));
-        if (!(got <= reference[i].rmse * 1.01)) TEST_FAIL("%s loses %g, the reference %g", dtype_get(reference[i].type)->name, got, reference[i].rmse);
+        if (!(got <= reference[i].rmse * 1.01))
+            TEST_FAIL("%s loses %g, the reference %g", dtype_get(reference[i].type)->name, got, reference[i].rmse);
     }
     free(x);
 }
@@ -66,7 +71,8 @@ TEST(importances_help_where_they_are)
     for (int i = 0; i < N_COL; i++) w[i] = i % 7 ? 0.05f : 4.0f;
     for (int i = 0; i < N_TYPE; i++) {
         double with = loss(x, reference[i].type, w, w), without = loss(x, reference[i].type, NULL, w);
-        if (reference[i].type == MO_Q8_0 ? with != without : !(with < without)) TEST_FAIL("%s: %g with importances, %g without", dtype_get(reference[i].type)->name, with, without);
+        if (reference[i].type == MO_Q8_0 ? with != without : !(with < without))
+            TEST_FAIL("%s: %g with importances, %g without", dtype_get(reference[i].type)->name, with, without);
     }
     free(w);
     free(x);
@@ -82,7 +88,8 @@ TEST(any_values_can_be_encoded)
     for (int i = 0; i < N_TYPE; i++)
         for (int p = 0; p < 3 * N_ODD + 1; p++) {
             const int32_t type = reference[i].type;
-            for (int k = 0; k < 256; k++) x[k] = p < N_ODD ? odd[p] : p < 2 * N_ODD ? (k == 37 ? odd[p - N_ODD] : 0.25f * (float)(k % 5)) : odd[(k * 7 + p) % N_ODD];
+            for (int k = 0; k < 256; k++)
+                x[k] = p < N_ODD ? odd[p] : p < 2 * N_ODD ? (k == 37 ? odd[p - N_ODD] : 0.25f * (float)(k % 5)) : odd[(k * 7 + p) % N_ODD];
             CHECK(dtype_from_f32(b, x, type, 1, 256, NULL));
             dtype_to_f32(y, b, type, 256);
             for (int k = 0; p == 0 && k < 256; k++) CHECK(y[k] == 0);
@@ -99,7 +106,8 @@ TEST(any_bytes_can_be_decoded)
             uint8_t *p = malloc((size_t)d->block_bytes + 1);
             float y[256];
             CHECK(p);
-            for (int i = 0; i <= d->block_bytes; i++) p[i] = (uint8_t)(synth_mix((uint64_t)(type * 1000 + round) * 4096 + (uint64_t)i) >> 56);
+            for (int i = 0; i <= d->block_bytes; i++)
+                p[i] = (uint8_t)(synth_mix((uint64_t)(type * 1000 + round) * 4096 + (uint64_t)i) >> 56);
             dtype_to_f32(y, p + 1, type, d->n_block);
             free(p);
         }

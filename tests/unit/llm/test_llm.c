@@ -11,17 +11,20 @@
 
 enum { N_PROMPT = 150, N_UBATCH = 512, N_CTX = 256 }; /* three pages of a prompt */
 
-static const struct { const char *name, *json; } configs[] = {
+static const struct {
+    const char *name, *json;
+} configs[] = {
     { "qwen3", "{\"model_type\": \"qwen3\", \"vocab_size\": 270, \"hidden_size\": 72, \"intermediate_size\": 88, \"num_hidden_layers\": 2,"
                " \"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"head_dim\": 40, \"tie_word_embeddings\": false}" },
     { "qwen2", "{\"model_type\": \"qwen2\", \"vocab_size\": 261, \"hidden_size\": 64, \"intermediate_size\": 72, \"num_hidden_layers\": 2,"
                " \"num_attention_heads\": 4, \"num_key_value_heads\": 1, \"tie_word_embeddings\": true}" },
     { "llama", "{\"model_type\": \"llama\", \"vocab_size\": 263, \"hidden_size\": 66, \"intermediate_size\": 50, \"num_hidden_layers\": 2,"
                " \"num_attention_heads\": 3, \"num_key_value_heads\": 3, \"rope_theta\": 500000, \"max_position_embeddings\": 512}" },
-    { "minicpm", "{\"model_type\": \"minicpm\", \"vocab_size\": 260, \"hidden_size\": 64, \"intermediate_size\": 72, \"num_hidden_layers\": 3,"
-                 " \"num_attention_heads\": 2, \"num_key_value_heads\": 2, \"scale_emb\": 12, \"scale_depth\": 1.4, \"dim_model_base\": 16,"
-                 " \"rope_scaling\": {\"rope_type\": \"longrope\", \"factor\": 1.0, \"original_max_position_embeddings\": 4096,"
-                 " \"short_factor\": [1,1,1,1.5,1,1,1,1,2,1,1,1,1,1,3,1], \"long_factor\": [1,1,1,1.5,1,1,1,1,2,1,1,1,1,1,3,1]}}" },
+    { "minicpm",
+      "{\"model_type\": \"minicpm\", \"vocab_size\": 260, \"hidden_size\": 64, \"intermediate_size\": 72, \"num_hidden_layers\": 3,"
+      " \"num_attention_heads\": 2, \"num_key_value_heads\": 2, \"scale_emb\": 12, \"scale_depth\": 1.4, \"dim_model_base\": 16,"
+      " \"rope_scaling\": {\"rope_type\": \"longrope\", \"factor\": 1.0, \"original_max_position_embeddings\": 4096,"
+      " \"short_factor\": [1,1,1,1.5,1,1,1,1,2,1,1,1,1,1,3,1], \"long_factor\": [1,1,1,1.5,1,1,1,1,2,1,1,1,1,1,3,1]}}" },
 };
 
 /* A model on a device, caches of a type, and the reference: the whole prompt in one call. */
@@ -129,8 +132,11 @@ static void reference(rig *r)
 
 static void chunks(rig *r)
 {
-    static const struct { int chunk, n_ubatch; bool given; } cases[] = { { 1, 512, false }, { 7, 512, false }, { 64, 512, false }, { 65, 7, false },
-        { N_PROMPT, 1, false }, { N_PROMPT, 7, false }, { N_PROMPT, 64, false }, { N_PROMPT, 512, true }, { 13, 4, true } };
+    static const struct {
+        int chunk, n_ubatch;
+        bool given;
+    } cases[] = { { 1, 512, false },      { 7, 512, false },       { 64, 512, false },      { 65, 7, false }, { N_PROMPT, 1, false },
+                  { N_PROMPT, 7, false }, { N_PROMPT, 64, false }, { N_PROMPT, 512, true }, { 13, 4, true } };
 
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         mo_error err = { 0 };
@@ -143,7 +149,8 @@ static void chunks(rig *r)
             CHECK_OK(feed(r, &s, i, to, cases[k].n_ubatch, cases[k].given, r->got, &err));
         }
         kv_seq_free(&s);
-        snprintf(what, sizeof what, "chunks of %d, passes of %d%s", cases[k].chunk, cases[k].n_ubatch, cases[k].given ? ", embeddings" : "");
+        snprintf(what, sizeof what, "chunks of %d, passes of %d%s", cases[k].chunk, cases[k].n_ubatch,
+                 cases[k].given ? ", embeddings" : "");
         if (!as_whole(r, what)) return;
     }
 }
@@ -170,7 +177,8 @@ static void batches(rig *r, int n_ubatch)
                 seqs[n] = &s[k];
                 want[n] = LLM_WANT_LOGITS;
                 token[n] = (n + step) % 4 ? r->token[at[n]] : -1;
-                memcpy(embd + (size_t)n * (size_t)r->n_embd, r->embd + (size_t)at[n] * (size_t)r->n_embd, (size_t)r->n_embd * sizeof(float));
+                memcpy(embd + (size_t)n * (size_t)r->n_embd, r->embd + (size_t)at[n] * (size_t)r->n_embd,
+                       (size_t)r->n_embd * sizeof(float));
             }
         }
         llm_batch b = { .n_row = n, .token = token, .embd = embd, .seq = seqs, .want = want };
@@ -178,7 +186,8 @@ static void batches(rig *r, int n_ubatch)
         if (st != MO_OK) TEST_FAIL("%s: batch: %s", r->what, err.message);
         ok = st == MO_OK;
         for (int i = 0; ok && i < n; i++)
-            ok = same(r, "three sequences in one batch", logits + (size_t)i * (size_t)r->n_vocab, r->want + (size_t)at[i] * (size_t)r->n_vocab, (size_t)r->n_vocab);
+            ok = same(r, "three sequences in one batch", logits + (size_t)i * (size_t)r->n_vocab,
+                      r->want + (size_t)at[i] * (size_t)r->n_vocab, (size_t)r->n_vocab);
     }
     for (int k = 0; k < 3; k++) kv_seq_free(&s[k]);
     free(logits);
@@ -251,7 +260,9 @@ static void truncates(rig *r)
 /* Drop in the middle: twice the same gives the same bits; a fork that shares the pages keeps its own. */
 static void drops(rig *r)
 {
-    static const struct { int preserve, n; } cases[] = { { 0, 64 }, { 5, 60 }, { 64, 64 }, { 10, 1 }, { 70, 30 }, { 100, 30 } };
+    static const struct {
+        int preserve, n;
+    } cases[] = { { 0, 64 }, { 5, 60 }, { 64, 64 }, { 10, 1 }, { 70, 30 }, { 100, 30 } };
 
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         mo_error err = { 0 };
@@ -294,8 +305,8 @@ static void drops(rig *r)
         }
         memset(r->got, 0, n_out(r) * sizeof(float));
         CHECK_OK(feed(r, &a, 130, N_PROMPT, N_UBATCH, false, r->got, &err));
-        ok = ok && same(r, "the undropped one goes on", r->got + (size_t)130 * (size_t)r->n_vocab, r->want + (size_t)130 * (size_t)r->n_vocab,
-                        (size_t)(N_PROMPT - 130) * (size_t)r->n_vocab);
+        ok = ok && same(r, "the undropped one goes on", r->got + (size_t)130 * (size_t)r->n_vocab,
+                        r->want + (size_t)130 * (size_t)r->n_vocab, (size_t)(N_PROMPT - 130) * (size_t)r->n_vocab);
         memset(r->got, 0, n_out(r) * sizeof(float));
         kv_seq_free(&a);
         kv_seq_free(&b);
@@ -351,7 +362,8 @@ TEST(types)
 TEST(members)
 {
     for (size_t i = 0; i < sizeof isas / sizeof *isas; i++)
-        for (int c = 1; c < (int)(sizeof configs / sizeof *configs) && have(isas[i]) && !test_this_failed; c++) suite(c, MO_BF16, MO_F16, isas[i]);
+        for (int c = 1; c < (int)(sizeof configs / sizeof *configs) && have(isas[i]) && !test_this_failed; c++)
+            suite(c, MO_BF16, MO_F16, isas[i]);
 }
 
 TEST(threads)
@@ -512,11 +524,11 @@ TEST(bad_caches)
     CHECK_OK(kv_seq_init(&c, &p, 64, &err));
     CHECK_OK(feed(&r, &a, 0, 100, N_UBATCH, false, r.got, &err));
     CHECK_INT(kv_seq_reserve(&a, -1, &err), MO_E_ARG);
-    CHECK_INT(kv_seq_fork(&b, &a, 10, &err), MO_E_ARG);   /* another pool */
-    CHECK_INT(kv_seq_fork(&c, &a, 101, &err), MO_E_ARG);  /* longer than the source */
+    CHECK_INT(kv_seq_fork(&b, &a, 10, &err), MO_E_ARG);  /* another pool */
+    CHECK_INT(kv_seq_fork(&c, &a, 101, &err), MO_E_ARG); /* longer than the source */
     CHECK_INT(kv_seq_fork(&c, &a, 100, &err), MO_E_LIMIT);
     CHECK_OK(kv_seq_fork(&c, &a, 64, &err));
-    CHECK_INT(kv_seq_fork(&c, &a, 10, &err), MO_E_ARG);   /* not empty */
+    CHECK_INT(kv_seq_fork(&c, &a, 10, &err), MO_E_ARG); /* not empty */
     CHECK_INT(kv_seq_drop(&a, -1, 1, r.m->inv_freq, r.m->rope, &err), MO_E_LIMIT);
     CHECK_INT(kv_seq_drop(&a, 0, 0, r.m->inv_freq, r.m->rope, &err), MO_E_LIMIT);
     CHECK_INT(kv_seq_drop(&a, 50, 51, r.m->inv_freq, r.m->rope, &err), MO_E_LIMIT);

@@ -36,8 +36,12 @@ static draw_filter make_filter(int32_t n)
     static const float top_p[] = { 1, 0.8f, 0.3f, 1e-6f, 0, 0.999f, 0.5f };
     static const float min_p[] = { 0, 0, 0, 0.1f, 0.5f, 1 };
 
-    return (draw_filter){ .temperature = temperature[rng_next(&g) % 6], .top_k = top_k[rng_next(&g) % 8], .top_p = top_p[rng_next(&g) % 7],
-                          .min_p = min_p[rng_next(&g) % 6], .top_k_exact = rng_next(&g) & 1, .top_p_exceeds = rng_next(&g) & 1 };
+    return (draw_filter){ .temperature = temperature[rng_next(&g) % 6],
+                          .top_k = top_k[rng_next(&g) % 8],
+                          .top_p = top_p[rng_next(&g) % 7],
+                          .min_p = min_p[rng_next(&g) % 6],
+                          .top_k_exact = rng_next(&g) & 1,
+                          .top_p_exceeds = rng_next(&g) & 1 };
 }
 
 /* Same survivors and same id, over shapes around the block length. */

@@ -27,16 +27,16 @@ static int run_case(const tokenizer *t, const json_t *c, mo_error *err)
         printf("%s: %s\n", name, err->message);
         bad = 1;
     }
-    json_object_foreach(want, key, value) if (!bad && !json_equal(json_object_get(out.values, key), json_object_get(value, "value")))
-    {
-        char *g = json_dumps(json_object_get(out.values, key), JSON_ENCODE_ANY | JSON_COMPACT);
-        char *w = json_dumps(json_object_get(value, "value"), JSON_ENCODE_ANY | JSON_COMPACT);
+    json_object_foreach(want, key, value)
+        if (!bad && !json_equal(json_object_get(out.values, key), json_object_get(value, "value"))) {
+            char *g = json_dumps(json_object_get(out.values, key), JSON_ENCODE_ANY | JSON_COMPACT);
+            char *w = json_dumps(json_object_get(value, "value"), JSON_ENCODE_ANY | JSON_COMPACT);
 
-        printf("%s.%s: %s, want %s\n", name, key, g ? g : "nothing", w);
-        free(g);
-        free(w);
-        bad = 1;
-    }
+            printf("%s.%s: %s, want %s\n", name, key, g ? g : "nothing", w);
+            free(g);
+            free(w);
+            bad = 1;
+        }
     json_decref(out.values);
     return bad;
 }
@@ -54,8 +54,7 @@ TEST(golden)
         SKIP("golden/llm/cases.json or the tokenizer is not there: set MO_SHARED");
     }
     cases = json_is_object(file) ? json_object_get(file, "cases") : file;
-    json_array_foreach(cases, i, c)
-    {
+    json_array_foreach(cases, i, c) {
         const char *stage = json_string_value(json_object_get(c, "stage"));
 
         if (!stage || strcmp(stage, "sample")) continue;

@@ -40,12 +40,13 @@ TEST(defaults_are_the_models)
     CHECK_OK(sampler_params_check(&p, &err));
 }
 
-#define REFUSE(field, value) do { \
-        sampler_params p_ = sampler_params_default(); \
-        sampler *s_; \
-        p_.field = (value); \
-        CHECK_INT(sampler_open(&s_, N, &p_, end_list, NULL, &err), MO_E_ARG); \
-        CHECK(!s_ && strstr(err.message, #field)); \
+#define REFUSE(field, value)                                                                                                               \
+    do {                                                                                                                                   \
+        sampler_params p_ = sampler_params_default();                                                                                      \
+        sampler *s_;                                                                                                                       \
+        p_.field = (value);                                                                                                                \
+        CHECK_INT(sampler_open(&s_, N, &p_, end_list, NULL, &err), MO_E_ARG);                                                              \
+        CHECK(!s_ && strstr(err.message, #field));                                                                                         \
     } while (0)
 
 TEST(ranges)

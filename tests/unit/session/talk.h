@@ -72,7 +72,8 @@ static inline float *make_sound(int64_t n, int seed)
 
     if (!x) abort();
     for (int64_t i = 0; i < n; i++)
-        x[i] = 0.3f * (float)sin((double)i * (0.02 + 0.013 * seed) * (1 + 0.3 * (double)(i / 3200 % 5))) + 0.05f * synth_x((uint64_t)seed, (uint64_t)i);
+        x[i] = 0.3f * (float)sin((double)i * (0.02 + 0.013 * seed) * (1 + 0.3 * (double)(i / 3200 % 5))) +
+               0.05f * synth_x((uint64_t)seed, (uint64_t)i);
     return x;
 }
 

@@ -98,9 +98,15 @@ TEST(parts)
 
 TEST(missing_tensors)
 {
-    static const char *const names[] = { "llm.model.layers.1.mlp.up_proj.weight", "llm.model.layers.0.self_attn.q_norm.weight", "llm.model.embed_tokens.weight",
-                                         "llm.lm_head.weight", "llm.model.norm.weight", "vpm.encoder.layers.0.mlp.fc2.bias", "resampler.kv_proj.weight",
-                                         "apm.layers.0.self_attn.k_proj.weight", "audio_projection_layer.linear2.bias" };
+    static const char *const names[] = { "llm.model.layers.1.mlp.up_proj.weight",
+                                         "llm.model.layers.0.self_attn.q_norm.weight",
+                                         "llm.model.embed_tokens.weight",
+                                         "llm.lm_head.weight",
+                                         "llm.model.norm.weight",
+                                         "vpm.encoder.layers.0.mlp.fc2.bias",
+                                         "resampler.kv_proj.weight",
+                                         "apm.layers.0.self_attn.k_proj.weight",
+                                         "audio_projection_layer.linear2.bias" };
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         tiny_opts t = { .type = MO_BF16, .skip = names[i] };
@@ -141,7 +147,10 @@ TEST(large_tokenizer)
 /* Encoders of sizes that the fixed working memory is not made for. */
 TEST(other_sizes)
 {
-    static const struct { const char *from, *to, *word; mo_status st; } cases[] = {
+    static const struct {
+        const char *from, *to, *word;
+        mo_status st;
+    } cases[] = {
         { "\"max_source_positions\": 1500", "\"max_source_positions\": 100", "positions", MO_E_UNSUPPORTED },
         { "\"num_mel_bins\": 80", "\"num_mel_bins\": 40", "mel", MO_E_UNSUPPORTED },
     };
@@ -174,7 +183,8 @@ TEST(huge_tiles)
     reply r;
 
     CHECK(at);
-    snprintf(config, sizeof config, "%.*s\"scale_resolution\": 1400%s", (int)(at - tiny_omni), tiny_omni, at + strlen("\"scale_resolution\": 56"));
+    snprintf(config, sizeof config, "%.*s\"scale_resolution\": 1400%s", (int)(at - tiny_omni), tiny_omni,
+             at + strlen("\"scale_resolution\": 56"));
     CHECK_OK(open_with(&m, &t, MO_AUTO, MO_AUTO, &l, &err));
     CHECK_OK(mo_session_new(&s, m, &o, &err));
     CHECK_OK(mo_session_begin(s, "user", &err));

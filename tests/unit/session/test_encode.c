@@ -186,7 +186,8 @@ static mo_status lay_out(turn *t, conversation *c, mo_error *err)
 static bool same_input(const turn *a, const turn *b, int32_t i)
 {
     if (!a->row[i] != !b->row[i]) return false;
-    return a->row[i] ? !memcmp(a->row[i], b->row[i], (size_t)model->cfg.llm.n_embd * sizeof(float)) : a->prompt.ids.data[i] == b->prompt.ids.data[i];
+    return a->row[i] ? !memcmp(a->row[i], b->row[i], (size_t)model->cfg.llm.n_embd * sizeof(float))
+                     : a->prompt.ids.data[i] == b->prompt.ids.data[i];
 }
 
 /* A prompt's inputs as they were: rows may be freed by the next turn's longer sound. */
@@ -240,7 +241,7 @@ TEST(keys)
         for (int32_t at = 0; at < common; at++) /* the promise */
             if (memcmp(now.row + (size_t)at * width, before.row + (size_t)at * width, width * sizeof(float)))
                 TEST_FAIL("prompt %d: position %d has the same key and another input", i, at);
-        if (i == 2) CHECK(common > before.n - 40);     /* all but the mark of the answer */
+        if (i == 2) CHECK(common > before.n - 40);                /* all but the mark of the answer */
         if (i == 4) CHECK(common > 20 && common < before.n - 40); /* the picture, up to the first sound, which is heard anew */
         free(before.key);
         free(before.row);

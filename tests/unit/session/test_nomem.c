@@ -89,14 +89,17 @@ typedef struct script {
 } script;
 
 /* A call that may fail for want of memory: then once more, which must do. */
-#define RETRIED(call) \
-    do { \
-        mo_status st_ = (call); \
-        if (st_ == MO_E_NOMEM) { \
-            n_failed++; \
-            st_ = (call); \
-        } \
-        if (st_ != MO_OK) { TEST_FAIL("allocation %d: %s: %d %s", n, #call, (int)st_, err.message); goto done; } \
+#define RETRIED(call)                                                                                                                      \
+    do {                                                                                                                                   \
+        mo_status st_ = (call);                                                                                                            \
+        if (st_ == MO_E_NOMEM) {                                                                                                           \
+            n_failed++;                                                                                                                    \
+            st_ = (call);                                                                                                                  \
+        }                                                                                                                                  \
+        if (st_ != MO_OK) {                                                                                                                \
+            TEST_FAIL("allocation %d: %s: %d %s", n, #call, (int)st_, err.message);                                                        \
+            goto done;                                                                                                                     \
+        }                                                                                                                                  \
     } while (0)
 
 static mo_status talk_on(mo_session *s, reply *r, mo_error *err)
@@ -148,7 +151,7 @@ TEST(a_turn)
             CHECK_INT(got.end.n_prompt, want.end.n_prompt);
             ended = !n_failed && n > 20;
         }
-done:
+    done:
         mo_alloc_fail_after(-1);
         reply_free(&got);
         mo_session_free(s);

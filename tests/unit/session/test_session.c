@@ -8,12 +8,15 @@ static mo_model *model; /* one thread, passes of 512 */
 
 /* ---- order of calls --------------------------------------------------------------------------------------------- */
 
-#define REFUSED(call, status, word) \
-    do { \
-        mo_status st_; \
-        err.message[0] = 0; \
-        st_ = (call); \
-        if (st_ != (status) || !strstr(err.message, word)) { TEST_FAIL("%s: %d \"%s\", want %d \"%s\"", #call, (int)st_, err.message, (int)(status), word); return; } \
+#define REFUSED(call, status, word)                                                                                                        \
+    do {                                                                                                                                   \
+        mo_status st_;                                                                                                                     \
+        err.message[0] = 0;                                                                                                                \
+        st_ = (call);                                                                                                                      \
+        if (st_ != (status) || !strstr(err.message, word)) {                                                                               \
+            TEST_FAIL("%s: %d \"%s\", want %d \"%s\"", #call, (int)st_, err.message, (int)(status), word);                                 \
+            return;                                                                                                                        \
+        }                                                                                                                                  \
     } while (0)
 
 TEST(order_of_calls)
@@ -37,7 +40,11 @@ TEST(order_of_calls)
     REFUSED(mo_session_begin(s, NULL, &err), MO_E_ARG, "role");
     CHECK_OK(mo_session_begin(s, "user", &err));
     REFUSED(mo_session_push_text(s, NULL, 1, &err), MO_E_ARG, "NULL");
-    REFUSED(mo_session_push_text(s, "a\xff" "b", 3, &err), MO_E_ARG, "UTF-8");
+    REFUSED(mo_session_push_text(s,
+                                 "a\xff"
+                                 "b",
+                                 3, &err),
+            MO_E_ARG, "UTF-8");
     REFUSED(mo_session_push_text(s, "\xed\xa0\x80", 3, &err), MO_E_ARG, "UTF-8"); /* half a surrogate pair */
     REFUSED(mo_session_push_text(s, "\xe2\x82", 2, &err), MO_E_ARG, "UTF-8");     /* a cut character */
     REFUSED(mo_session_push_audio(s, NULL, 1, &err), MO_E_ARG, "NULL");
@@ -89,12 +96,12 @@ TEST(options)
     mo_model *m;
     mo_plan plan;
 
-#define BAD(field, value, word) \
-    do { \
-        o = mo_session_opts_default(); \
-        o.field = value; \
-        REFUSED(mo_session_new(&s, model, &o, &err), MO_E_ARG, word); \
-        CHECK(!s); \
+#define BAD(field, value, word)                                                                                                            \
+    do {                                                                                                                                   \
+        o = mo_session_opts_default();                                                                                                     \
+        o.field = value;                                                                                                                   \
+        REFUSED(mo_session_new(&s, model, &o, &err), MO_E_ARG, word);                                                                      \
+        CHECK(!s);                                                                                                                         \
     } while (0)
     BAD(n_ctx, -1, "context");
     BAD(n_ctx, 2049, "2048");
@@ -109,12 +116,12 @@ TEST(options)
     BAD(min_p, 2, "min_p");
     BAD(repetition_penalty, 0, "repetition_penalty");
     REFUSED(mo_session_new(&s, NULL, NULL, &err), MO_E_ARG, "model is NULL");
-#define BAD_MODEL(field, value, word) \
-    do { \
-        mo = mo_model_opts_default(); \
-        mo.field = value; \
-        REFUSED(mo_model_open(&m, dir, &mo, &err), MO_E_ARG, word); \
-        CHECK(!m); \
+#define BAD_MODEL(field, value, word)                                                                                                      \
+    do {                                                                                                                                   \
+        mo = mo_model_opts_default();                                                                                                      \
+        mo.field = value;                                                                                                                  \
+        REFUSED(mo_model_open(&m, dir, &mo, &err), MO_E_ARG, word);                                                                        \
+        CHECK(!m);                                                                                                                         \
     } while (0)
     BAD_MODEL(n_thread, -1, "n_thread");
     BAD_MODEL(n_thread, 100000, "n_thread");
@@ -128,7 +135,8 @@ TEST(options)
 
     o = mo_session_opts_default();
     CHECK_OK(mo_plan_memory(&plan, dir, NULL, &o, &err));
-    CHECK(plan.total == plan.weights_mapped + plan.weights_copied + plan.weights_repacked + plan.scratch + plan.kv_cache + plan.tokenizer + plan.session);
+    CHECK(plan.total ==
+          plan.weights_mapped + plan.weights_copied + plan.weights_repacked + plan.scratch + plan.kv_cache + plan.tokenizer + plan.session);
     CHECK(plan.llm && plan.vision && plan.audio);
     CHECK_INT(plan.kv_cache, 2048 * 2 * 2 * 2 * 24 * 2); /* positions, layers, K and V, heads, width, bytes */
     o.n_ctx = -5;
@@ -573,8 +581,8 @@ static mo_status odd_item(mo_session *s, int k, mo_error *err)
     case 2: return push_picture(s, 1, 400, 1, err);
     case 3: return push_picture(s, 400, 1, 1, err);
     case 4: return mo_session_push_audio(s, one, 1, err);
-    case 5: return push_sound(s, 0.05, 1, err); /* no places */
-    case 6: return push_sound(s, 70, 2, err);   /* three pieces */
+    case 5: return push_sound(s, 0.05, 1, err);  /* no places */
+    case 6: return push_sound(s, 70, 2, err);    /* three pieces */
     case 7: return push_sound(s, 30.01, 2, err); /* the second piece has no places */
     case 8: return mo_session_push_text(s, "a\0b <image>./</image> <|im_end|> \xf0\x9f\x90\xb1", 38, err);
     case 9:

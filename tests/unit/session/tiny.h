@@ -23,8 +23,9 @@
 #include "tokenizer/tokenizer.h"
 
 static const char *const tiny_special[] = {
-    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<unk>", "<image>", "</image>", "<slice>", "</slice>", "<image_id>", "</image_id>",
-    "<|audio_start|>", "<|audio|>", "<|audio_end|>", "<|tts_bos|>", "<|tts_eos|>", "<think>", "</think>", "<|listen|>", "<|speak|>",
+    "<|endoftext|>", "<|im_start|>", "<|im_end|>",  "<unk>",           "<image>",   "</image>",      "<slice>",
+    "</slice>",      "<image_id>",   "</image_id>", "<|audio_start|>", "<|audio|>", "<|audio_end|>", "<|tts_bos|>",
+    "<|tts_eos|>",   "<think>",      "</think>",    "<|listen|>",      "<|speak|>",
 };
 enum { TINY_SPECIAL = (int)(sizeof tiny_special / sizeof *tiny_special), TINY_VOCAB = 288, TINY_IM_END = 258 };
 
@@ -35,9 +36,11 @@ static const char tiny_omni[] =
     " \"rope_theta\": 10000, \"max_position_embeddings\": 2048, \"tie_word_embeddings\": false, \"query_num\": 5,"
     " \"init_vision\": true, \"init_audio\": true, \"init_tts\": false,"
     " \"slice_config\": {\"max_slice_nums\": 4, \"patch_size\": 14, \"scale_resolution\": 56},"
-    " \"vision_config\": {\"hidden_size\": 24, \"image_size\": 980, \"intermediate_size\": 40, \"num_attention_heads\": 2, \"num_hidden_layers\": 1, \"patch_size\": 14},"
+    " \"vision_config\": {\"hidden_size\": 24, \"image_size\": 980, \"intermediate_size\": 40, \"num_attention_heads\": 2, "
+    "\"num_hidden_layers\": 1, \"patch_size\": 14},"
     " \"audio_pool_step\": 5, \"audio_chunk_length\": 1.0,"
-    " \"audio_config\": {\"d_model\": 16, \"encoder_attention_heads\": 2, \"encoder_ffn_dim\": 64, \"encoder_layers\": 1, \"num_mel_bins\": 80, \"max_source_positions\": 1500}}";
+    " \"audio_config\": {\"d_model\": 16, \"encoder_attention_heads\": 2, \"encoder_ffn_dim\": 64, \"encoder_layers\": 1, "
+    "\"num_mel_bins\": 80, \"max_source_positions\": 1500}}";
 
 typedef struct tiny_opts {
     const char *config; /* JSON; NULL: tiny_omni */
@@ -75,7 +78,8 @@ static inline mo_status tiny_tokenizer(const char *dir, int n_more, mo_error *er
         buf_printf(&config, "%s\"%d\": {\"content\": \"%s\", \"special\": true}", comma, 256 + i, text);
     }
     buf_puts(&added, "}");
-    buf_puts(&config, "}, \"eos_token\": \"<|im_end|>\", \"pad_token\": \"<|endoftext|>\", \"bad_token_ids\": [], \"tokenizer_class\": \"Qwen2Tokenizer\"}");
+    buf_puts(&config, "}, \"eos_token\": \"<|im_end|>\", \"pad_token\": \"<|endoftext|>\", \"bad_token_ids\": [], \"tokenizer_class\": "
+                      "\"Qwen2Tokenizer\"}");
     if (st == MO_OK) st = synth_write_file(dir, "added_tokens.json", added.data, added.len, err);
     if (st == MO_OK) st = synth_write_file(dir, "tokenizer_config.json", config.data, config.len, err);
     buf_free(&added);

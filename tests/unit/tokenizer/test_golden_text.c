@@ -5,7 +5,11 @@
 #include "cli/trace_text.h"
 #include "test.h"
 
-static const char *shared(void) { const char *s = getenv("MO_SHARED"); return s ? s : MO_SHARED_DEFAULT; }
+static const char *shared(void)
+{
+    const char *s = getenv("MO_SHARED");
+    return s ? s : MO_SHARED_DEFAULT;
+}
 
 static void report(const char *name, const char *what, const json_t *got, const json_t *want)
 {

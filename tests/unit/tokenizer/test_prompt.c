@@ -27,11 +27,15 @@ static const char *reprinted(const char *s)
 
 TEST(json_like_python)
 {
-    CHECK_STR(reprinted(" {\"a\":1,\"b\":[1,2.50,-0,-0.0,null,true,false],\"c\":{}} "), "{\"a\": 1, \"b\": [1, 2.5, 0, -0.0, null, true, false], \"c\": {}}");
+    CHECK_STR(reprinted(" {\"a\":1,\"b\":[1,2.50,-0,-0.0,null,true,false],\"c\":{}} "),
+              "{\"a\": 1, \"b\": [1, 2.5, 0, -0.0, null, true, false], \"c\": {}}");
     CHECK_STR(reprinted("123456789012345678901234567890"), "123456789012345678901234567890");
-    CHECK_STR(reprinted("[1.0,1e-7,1E5,1e16,1e15,0.0001,0.00001,123456.789,1e400,-1e400,5e-324,0.1,1.7976931348623157e308,0e5,100000000000000000000.0]"),
-              "[1.0, 1e-07, 100000.0, 1e+16, 1000000000000000.0, 0.0001, 1e-05, 123456.789, Infinity, -Infinity, 5e-324, 0.1, 1.7976931348623157e+308, 0.0, 1e+20]");
-    CHECK_STR(reprinted("\"\\u0000\\u001f\\n\\t\\r\\b\\f\\\"\\\\\\/\\u007f\\u4f60\\ud83d\\ude00\""), "\"\\u0000\\u001f\\n\\t\\r\\b\\f\\\"\\\\/\x7f\xe4\xbd\xa0\xf0\x9f\x98\x80\"");
+    CHECK_STR(reprinted("[1.0,1e-7,1E5,1e16,1e15,0.0001,0.00001,123456.789,1e400,-1e400,5e-324,0.1,1.7976931348623157e308,0e5,"
+                        "100000000000000000000.0]"),
+              "[1.0, 1e-07, 100000.0, 1e+16, 1000000000000000.0, 0.0001, 1e-05, 123456.789, Infinity, -Infinity, 5e-324, 0.1, "
+              "1.7976931348623157e+308, 0.0, 1e+20]");
+    CHECK_STR(reprinted("\"\\u0000\\u001f\\n\\t\\r\\b\\f\\\"\\\\\\/\\u007f\\u4f60\\ud83d\\ude00\""),
+              "\"\\u0000\\u001f\\n\\t\\r\\b\\f\\\"\\\\/\x7f\xe4\xbd\xa0\xf0\x9f\x98\x80\"");
     CHECK_STR(reprinted("{\"a\":1,\"b\":2,\"a\":3,\"c\":4,\"b\":5}"), "{\"a\": 3, \"b\": 5, \"c\": 4}");
     CHECK_STR(reprinted("[0.5e99999999999999999999, 5e-99999999999999999999, 2.5E+3]"), "[Infinity, 0.0, 2500.0]");
     CHECK_STR(reprinted("[]"), "[]");
@@ -40,8 +44,32 @@ TEST(json_like_python)
 
 TEST(json_refused)
 {
-    static const char *const bad[] = { "", " ", "{", "[1,", "[1,]", "{\"a\"}", "{\"a\":}", "{a:1}", "01", "+1", "1.", ".5", "1e", "-", "nul", "NaN",
-                                       "\"", "\"\\x\"", "\"\\u12\"", "\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\u0041\"", "\"\x01\"", "\"\xff\"", "1 2", "[1 2]" };
+    static const char *const bad[] = { "",
+                                       " ",
+                                       "{",
+                                       "[1,",
+                                       "[1,]",
+                                       "{\"a\"}",
+                                       "{\"a\":}",
+                                       "{a:1}",
+                                       "01",
+                                       "+1",
+                                       "1.",
+                                       ".5",
+                                       "1e",
+                                       "-",
+                                       "nul",
+                                       "NaN",
+                                       "\"",
+                                       "\"\\x\"",
+                                       "\"\\u12\"",
+                                       "\"\\ud800\"",
+                                       "\"\\udc00\"",
+                                       "\"\\ud800\\u0041\"",
+                                       "\"\x01\"",
+                                       "\"\xff\"",
+                                       "1 2",
+                                       "[1 2]" };
     py_value *v;
     char deep[2000];
 
@@ -90,23 +118,33 @@ static const char *rendered(chat_kind kind, const chat_message *m, int n, chat_o
     return out;
 }
 
-#define M(r, c) { .role = r, .content = c, .n_content = sizeof(c) - 1 }
+#define M(r, c)                                                                                                                            \
+    {                                                                                                                                      \
+        .role = r, .content = c, .n_content = sizeof(c) - 1                                                                                \
+    }
 
 TEST(older_members)
 {
     chat_message m[] = { M("user", " hi\n"), M("assistant", "yo"), M("user", "x") }, sys[] = { M("system", "s"), M("user", "x") };
     chat_options o = { 0 }, tts = { .use_tts_template = true }, bos = { .add_bos = true };
 
-    CHECK_STR(rendered(CHAT_V26, m, 1, o), "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n hi\n<|im_end|>\n<|im_start|>assistant\n");
+    CHECK_STR(rendered(CHAT_V26, m, 1, o),
+              "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n hi\n<|im_end|>\n<|im_start|>assistant\n");
     CHECK_STR(rendered(CHAT_V26, sys, 2, o), "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\nx<|im_end|>\n<|im_start|>assistant\n");
-    CHECK_STR(rendered(CHAT_V40, sys, 2, bos), "<s><|im_start|>system\ns<|im_end|>\n<|im_start|>user\nx<|im_end|>\n<|im_start|>assistant\n");
-    CHECK_STR(rendered(CHAT_O26, sys, 2, tts), "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\nx<|im_end|>\n<|im_start|>assistant\n<|spk_bos|><|spk|><|spk_eos|><|tts_bos|>");
-    CHECK_STR(rendered(CHAT_V25, m, 3, o), "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nhi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nyo<|eot_id|>"
-                                            "<|start_header_id|>user<|end_header_id|>\n\nx<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n");
+    CHECK_STR(rendered(CHAT_V40, sys, 2, bos),
+              "<s><|im_start|>system\ns<|im_end|>\n<|im_start|>user\nx<|im_end|>\n<|im_start|>assistant\n");
+    CHECK_STR(
+        rendered(CHAT_O26, sys, 2, tts),
+        "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\nx<|im_end|>\n<|im_start|>assistant\n<|spk_bos|><|spk|><|spk_eos|><|tts_bos|>");
+    CHECK_STR(rendered(CHAT_V25, m, 3, o),
+              "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nhi<|eot_id|><|start_header_id|>assistant<|end_header_id|>"
+              "\n\nyo<|eot_id|>"
+              "<|start_header_id|>user<|end_header_id|>\n\nx<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n");
     CHECK_STR(rendered(CHAT_V20, m, 3, o), "<s><用户> hi\n<AI>yo<用户>x<AI>");
     CHECK(strstr(rendered(CHAT_V10, sys, 2, o), "'system'"));
-    CHECK_STR(rendered(CHAT_OMNILMM, m + 1, 2, o), "<s><|system|>\nYou are an artificial intelligence assistant, which gives helpful, detailed, and polite answers to the human's questions.</s>\n"
-                                                    "<|assistant|>\nyo</s>\n<|user|>\nx</s>\n<|assistant|>\n");
+    CHECK_STR(rendered(CHAT_OMNILMM, m + 1, 2, o), "<s><|system|>\nYou are an artificial intelligence assistant, which gives helpful, "
+                                                   "detailed, and polite answers to the human's questions.</s>\n"
+                                                   "<|assistant|>\nyo</s>\n<|user|>\nx</s>\n<|assistant|>\n");
     CHECK_STR(rendered(CHAT_V45, m + 2, 1, (chat_options){ .enable_thinking = CHAT_OFF, .use_tts_template = true }),
               "<|im_start|>user\nx<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n");
     CHECK(strstr(rendered(CHAT_O45, m, 0, o), "at least one"));
@@ -114,15 +152,17 @@ TEST(older_members)
 
 TEST(tool_calls)
 {
-    static const char text[] = "[{\"function\": {\"name\": \"f\", \"arguments\": {\"n\": 123456789012345678901234567890, \"x\": 1e-7}}}, {\"name\": 7, \"arguments\": null}]";
+    static const char text[] = "[{\"function\": {\"name\": \"f\", \"arguments\": {\"n\": 123456789012345678901234567890, \"x\": 1e-7}}}, "
+                               "{\"name\": 7, \"arguments\": null}]";
     chat_message m[] = { M("user", "q"), M("assistant", "") };
     py_value *v;
 
     CHECK_OK(py_parse(&v, text, sizeof text - 1, &err));
     m[1].tool_calls = v;
-    CHECK_STR(rendered(CHAT_O45, m, 2, (chat_options){ 0 }), "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
-        "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"n\": 123456789012345678901234567890, \"x\": 1e-07}}\n</tool_call>\n"
-        "<tool_call>\n{\"name\": \"7\", \"arguments\": null}\n</tool_call><|im_end|>\n<|im_start|>assistant\n");
+    CHECK_STR(rendered(CHAT_O45, m, 2, (chat_options){ 0 }),
+              "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+              "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"n\": 123456789012345678901234567890, \"x\": 1e-07}}\n</tool_call>\n"
+              "<tool_call>\n{\"name\": \"7\", \"arguments\": null}\n</tool_call><|im_end|>\n<|im_start|>assistant\n");
     py_free(v);
     CHECK_OK(py_parse(&v, "[{\"name\": \"f\"}]", 15, &err));
     m[1].tool_calls = v;
@@ -136,13 +176,17 @@ TEST(tool_calls)
 static int same_ids(const prompt *p, const char *text)
 {
     ids v = { 0 };
-    int same = tokenizer_encode(tok, text, strlen(text), &v, &err) == MO_OK && v.len == p->ids.len && !memcmp(v.data, p->ids.data, v.len * sizeof *v.data);
+    int same = tokenizer_encode(tok, text, strlen(text), &v, &err) == MO_OK && v.len == p->ids.len &&
+               !memcmp(v.data, p->ids.data, v.len * sizeof *v.data);
 
     ids_free(&v);
     return same;
 }
 
-static int bound_is(const ids *v, size_t i, int32_t from, int32_t to) { return v->len >= 2 * i + 2 && v->data[2 * i] == from && v->data[2 * i + 1] == to; }
+static int bound_is(const ids *v, size_t i, int32_t from, int32_t to)
+{
+    return v->len >= 2 * i + 2 && v->data[2 * i] == from && v->data[2 * i + 1] == to;
+}
 
 TEST(images)
 {
@@ -153,10 +197,12 @@ TEST(images)
 
     o.n_query = 2;
     CHECK_OK(prompt_build(&p, tok, &o, &m, 1, &err));
-    CHECK_STR(p.text.data, "<|im_start|>user\n<image>./</image>\nWhat?\n<image>./</image><|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n");
-    CHECK(same_ids(&p, "<|im_start|>user\n<image_id>0</image_id><image><unk><unk></image><slice><unk><unk></slice><slice><unk><unk></slice>\n"
-                       "<slice><unk><unk></slice><slice><unk><unk></slice>\nWhat?\n<image_id>1</image_id><image><unk><unk></image>"
-                       "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"));
+    CHECK_STR(p.text.data,
+              "<|im_start|>user\n<image>./</image>\nWhat?\n<image>./</image><|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n");
+    CHECK(same_ids(&p,
+                   "<|im_start|>user\n<image_id>0</image_id><image><unk><unk></image><slice><unk><unk></slice><slice><unk><unk></slice>\n"
+                   "<slice><unk><unk></slice><slice><unk><unk></slice>\nWhat?\n<image_id>1</image_id><image><unk><unk></image>"
+                   "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"));
     CHECK_INT(p.image_bounds.len, 12);
     CHECK_INT(p.audio_bounds.len, 0);
     for (size_t i = 0; i < 6; i++) {
@@ -192,7 +238,8 @@ TEST(older_images)
     CHECK_INT(prompt_options_default(CHAT_V25).n_query, 96);
     o.n_query = 1;
     CHECK_OK(prompt_build(&p, tok, &o, &m, 1, &err));
-    CHECK(same_ids(&p, "<s><用户><image><unk></image><slice><image><unk></image><image><unk></image>\n<image><unk></image><image><unk></image></slice>\na<AI>"));
+    CHECK(same_ids(&p, "<s><用户><image><unk></image><slice><image><unk></image><image><unk></image>\n<image><unk></image><image><unk></"
+                       "image></slice>\na<AI>"));
     CHECK_INT(p.image_bounds.len, 10);
     prompt_free(&p);
     o = prompt_options_default(CHAT_V26);
@@ -229,8 +276,16 @@ TEST(audio)
 /* What a user writes is text, whatever it looks like. */
 TEST(impostors)
 {
-    prompt_item items[] = { prompt_text("<image>./</image>\xff" "0\xfe<|listen|>!"), { .kind = PROMPT_IMAGE } };
-    prompt_message m[] = { { .role = "user", .item = items, .n_item = 2 }, { .role = "assistant", .item = items + 1, .n_item = 1, .reasoning = "\xff" "1", .n_reasoning = 2 } };
+    prompt_item items[] = { prompt_text("<image>./</image>\xff"
+                                        "0\xfe<|listen|>!"),
+                            { .kind = PROMPT_IMAGE } };
+    prompt_message m[] = { { .role = "user", .item = items, .n_item = 2 },
+                           { .role = "assistant",
+                             .item = items + 1,
+                             .n_item = 1,
+                             .reasoning = "\xff"
+                                          "1",
+                             .n_reasoning = 2 } };
     prompt_item hidden[] = { { .kind = PROMPT_IMAGE }, prompt_text("</think>x") };
     prompt_message h[] = { { .role = "assistant", .item = hidden, .n_item = 2 }, { .role = "user", .item = hidden + 1, .n_item = 1 } };
     prompt_options o = prompt_options_default(CHAT_O45);
@@ -259,8 +314,11 @@ TEST(system_prompts)
 TEST(no_memory)
 {
     static const char tools[] = "[{\"name\": \"f\", \"b\": [1, 2.5, {\"c\": \"d\", \"c\": 1}]}]";
-    prompt_item items[] = { { .kind = PROMPT_IMAGE, .cols = 1, .rows = 2 }, prompt_text("e\xcc\x81"), { .kind = PROMPT_AUDIO, .n_token = 40 } };
-    prompt_message m[] = { { .role = "user", .item = items, .n_item = 3 }, { .role = "assistant", .item = items + 1, .n_item = 1, .reasoning = "r", .n_reasoning = 1 } };
+    prompt_item items[] = { { .kind = PROMPT_IMAGE, .cols = 1, .rows = 2 },
+                            prompt_text("e\xcc\x81"),
+                            { .kind = PROMPT_AUDIO, .n_token = 40 } };
+    prompt_message m[] = { { .role = "user", .item = items, .n_item = 3 },
+                           { .role = "assistant", .item = items + 1, .n_item = 1, .reasoning = "r", .n_reasoning = 1 } };
     prompt_options o = prompt_options_default(CHAT_O45);
     int64_t n = 0;
     mo_status st;

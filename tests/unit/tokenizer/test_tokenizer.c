@@ -31,7 +31,10 @@ static void put_file(const char *name, const char *text, size_t n)
 
 static void clear_dir(void)
 {
-    static const char *const names[] = { "vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "added_tokens.json", "special_tokens_map.json", "tokenizer.model" };
+    static const char *const names[] = { "vocab.json",        "merges.txt",
+                                         "tokenizer.json",    "tokenizer_config.json",
+                                         "added_tokens.json", "special_tokens_map.json",
+                                         "tokenizer.model" };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) put_file(names[i], NULL, 0);
 }
 
@@ -71,7 +74,8 @@ static const char *ids_text(const ids *v)
     size_t at = 0;
 
     text[0] = 0;
-    for (size_t i = 0; i < v->len && at < sizeof text - 12; i++) at += (size_t)snprintf(text + at, sizeof text - at, i ? " %d" : "%d", v->data[i]);
+    for (size_t i = 0; i < v->len && at < sizeof text - 12; i++)
+        at += (size_t)snprintf(text + at, sizeof text - at, i ? " %d" : "%d", v->data[i]);
     return text;
 }
 
@@ -88,12 +92,14 @@ static const char *encoded(const tokenizer *t, const char *s, size_t n)
 
 TEST(utf8_lossy)
 {
-    static const struct { const char *in, *want; } cases[] = {
-        { "a\xf0\x9f", "a\xef\xbf\xbd" },                                  /* cut: one */
-        { "\xf0\x9f\x98x", "\xef\xbf\xbdx" },                              /* maximal subpart: one */
-        { "\x80\x80", "\xef\xbf\xbd\xef\xbf\xbd" },                        /* lone continuations: one each */
-        { "\xc0\x80", "\xef\xbf\xbd\xef\xbf\xbd" },                        /* overlong */
-        { "\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" },        /* surrogate */
+    static const struct {
+        const char *in, *want;
+    } cases[] = {
+        { "a\xf0\x9f", "a\xef\xbf\xbd" },                           /* cut: one */
+        { "\xf0\x9f\x98x", "\xef\xbf\xbdx" },                       /* maximal subpart: one */
+        { "\x80\x80", "\xef\xbf\xbd\xef\xbf\xbd" },                 /* lone continuations: one each */
+        { "\xc0\x80", "\xef\xbf\xbd\xef\xbf\xbd" },                 /* overlong */
+        { "\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" }, /* surrogate */
         { "\xf4\x90\x80\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" },
         { "\xe1\x80\xe2\xf0\x91\x92\xf1\xbf\x41", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\x41" }, /* Unicode table 3-11 */
         { "\xe4\xbd\xa0", "\xe4\xbd\xa0" },
@@ -116,7 +122,7 @@ TEST(classes)
     CHECK_INT(unicode_class('7'), UNI_NUMBER);
     CHECK_INT(unicode_class('_'), UNI_OTHER);
     CHECK_INT(unicode_class(0x4f60), UNI_LETTER);
-    CHECK_INT(unicode_class(0xb2), UNI_NUMBER);   /* superscript two */
+    CHECK_INT(unicode_class(0xb2), UNI_NUMBER); /* superscript two */
     CHECK_INT(unicode_class(0x301), UNI_MARK);
     CHECK_INT(unicode_class(0x10d4a), UNI_LETTER); /* new in 16.0 */
     CHECK_INT(unicode_class(0x11f50), UNI_NUMBER);
@@ -138,10 +144,10 @@ static const char *nfc(const char *s)
 TEST(normalise)
 {
     CHECK_STR(nfc("e\xcc\x81"), "\xc3\xa9");
-    CHECK_STR(nfc("\xe2\x84\xa6"), "\xce\xa9");                                             /* OHM to OMEGA */
-    CHECK_STR(nfc("a\xcc\x81\xcc\xa3"), nfc("a\xcc\xa3\xcc\x81"));                          /* canonical order */
-    CHECK_STR(nfc("\xe1\x84\x92\xe1\x85\xa1\xe1\x86\xab"), "\xed\x95\x9c");                 /* Hangul */
-    CHECK_STR(nfc("a\xe1\xb7\xb6\xcc\xa3"), "a\xe1\xb7\xb6\xcc\xa3");                       /* U+1DF6 is younger than 9.0: no reordering over it */
+    CHECK_STR(nfc("\xe2\x84\xa6"), "\xce\xa9");                             /* OHM to OMEGA */
+    CHECK_STR(nfc("a\xcc\x81\xcc\xa3"), nfc("a\xcc\xa3\xcc\x81"));          /* canonical order */
+    CHECK_STR(nfc("\xe1\x84\x92\xe1\x85\xa1\xe1\x86\xab"), "\xed\x95\x9c"); /* Hangul */
+    CHECK_STR(nfc("a\xe1\xb7\xb6\xcc\xa3"), "a\xe1\xb7\xb6\xcc\xa3");       /* U+1DF6 is younger than 9.0: no reordering over it */
     CHECK_STR(nfc("\xea\xb0\x80\xe1\x86\xa7"), "\xea\xb0\x80\xe1\x86\xa7"); /* U+11A7 is no Hangul final */
     CHECK_STR(nfc("plain"), "plain");
 }
@@ -186,8 +192,14 @@ TEST(splitting)
     CHECK_STR(split(SPLIT_QWEN2, "!?\n\nx (a)"), "[!?\n\n][x][ (][a][)]");
     CHECK_STR(split(SPLIT_QWEN2, "it'\xc5\xbfx"), "[it]['\xc5\xbf][x]"); /* long s */
     CHECK_STR(split(SPLIT_QWEN2, "$a _b"), "[$a][ _][b]");
-    CHECK_STR(split(SPLIT_QWEN2, "e\xcc\xa7" "a"), "[e][\xcc\xa7" "a]");          /* a mark may precede letters */
-    CHECK_STR(split(SPLIT_QWEN35, "e\xcc\xa7" "a!"), "[e\xcc\xa7" "a][!]");       /* or be one */
+    CHECK_STR(split(SPLIT_QWEN2, "e\xcc\xa7"
+                                 "a"),
+              "[e][\xcc\xa7"
+              "a]"); /* a mark may precede letters */
+    CHECK_STR(split(SPLIT_QWEN35, "e\xcc\xa7"
+                                  "a!"),
+              "[e\xcc\xa7"
+              "a][!]");                                                                         /* or be one */
     CHECK_STR(split(SPLIT_GPT2, "I'll don'T 123 4.5"), "[I]['ll][ don]['][T][ 123][ 4][.][5]"); /* small letters only */
     CHECK_STR(split(SPLIT_GPT2, "$a\n\n  b!?\n"), "[$][a][\n\n ][ b][!?][\n]");
     CHECK_STR(split(SPLIT_SMOLLM, "ab12 3  4x  "), "[ab][1][2][ ][3][  ][4][x][  ]"); /* a digit ends the text before it */
@@ -200,16 +212,18 @@ TEST(merging)
 {
     tokenizer *t;
 
-    put_model(tokens, merges, "{\"added_tokens_decoder\": {\"301\": {\"content\": \"<|a|>\", \"special\": true}, \"302\": {\"content\": \"<|a|><\"}}, \"unk_token\": \"<x>\"}");
+    put_model(tokens, merges,
+              "{\"added_tokens_decoder\": {\"301\": {\"content\": \"<|a|>\", \"special\": true}, \"302\": {\"content\": \"<|a|><\"}}, "
+              "\"unk_token\": \"<x>\"}");
     CHECK_OK(tokenizer_open_hf(&t, dir, &err));
     CHECK_STR(encoded(t, "abc", 3), "257");
-    CHECK_STR(encoded(t, "bcd", 3), "258 67");      /* "b c" is better than "c d" */
+    CHECK_STR(encoded(t, "bcd", 3), "258 67"); /* "b c" is better than "c d" */
     CHECK_STR(encoded(t, "xbccd", 5), "87 260");
     CHECK_STR(encoded(t, "ababc", 5), "256 257");
     CHECK_STR(encoded(t, "a\0b", 3), "64 188 65");
     CHECK_STR(encoded(t, "<|a|>", 5), "301");
     CHECK_STR(encoded(t, "<|a|><x>", 8), "302 87 29"); /* the longest wins, and takes the next one's first character */
-    CHECK_STR(encoded(t, "<x>b", 4), "300 65");     /* declared special by the configuration */
+    CHECK_STR(encoded(t, "<x>b", 4), "300 65");        /* declared special by the configuration */
     CHECK_INT(tokenizer_find(t, "abc"), 257);
     CHECK_INT(tokenizer_find(t, "abcd"), -1);
     CHECK_INT(tokenizer_n_vocab(t), 303);
@@ -243,7 +257,9 @@ TEST(long_words)
 
 TEST(hostile_files)
 {
-    static const struct { const char *vocab, *merges, *config, *want; } cases[] = {
+    static const struct {
+        const char *vocab, *merges, *config, *want;
+    } cases[] = {
         { "\"a\": 300", "", NULL, "two ids" },
         { "\"zz\": 3", "", NULL, "two tokens have id 3" },
         { "\"zz\": -1", "", NULL, "outside" },
@@ -297,7 +313,8 @@ TEST(tokenizer_json)
     buf b = { 0 };
 
     clear_dir();
-    buf_puts(&b, "{\"normalizer\": null, \"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Split\", \"pattern\": {\"Regex\": "
+    buf_puts(&b, "{\"normalizer\": null, \"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Split\", "
+                 "\"pattern\": {\"Regex\": "
                  "\"(?i:'s)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}| ?x\"}}, {\"type\": \"ByteLevel\"}]}, "
                  "\"added_tokens\": [{\"id\": 300, \"content\": \"<|b|>\", \"special\": true}], "
                  "\"model\": {\"type\": \"BPE\", \"ignore_merges\": true, \"merges\": [\"a b\", [\"c\", \"d\"]], \"vocab\": ");
@@ -306,7 +323,7 @@ TEST(tokenizer_json)
     put_file("tokenizer.json", b.data, b.len);
     buf_free(&b);
     CHECK_OK(tokenizer_open_hf(&t, dir, &err));
-    CHECK_STR(encoded(t, "abcd", 4), "258");            /* no merge makes it */
+    CHECK_STR(encoded(t, "abcd", 4), "258"); /* no merge makes it */
     CHECK_STR(encoded(t, "xabcd", 5), "87 256 257");
     CHECK_STR(encoded(t, "1234<|b|>", 9), "259 19 300");
     CHECK_STR(encoded(t, "e\xcc\x81", 3), "68 136 223");

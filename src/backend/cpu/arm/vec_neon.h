@@ -28,22 +28,13 @@ static inline vf vf_gt_select(vf a, vf b, vf x, vf y) { return vbslq_f32(vcgtq_f
 static inline vf vf_max(vf a, vf b) { return vmaxq_f32(a, b); }
 static inline vf vf_abs(vf a) { return vabsq_f32(a); }
 static inline vf vf_round(vf a) { return vrndnq_f32(a); }
-static inline vf vf_pow2(vf a)
-{
-    return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(a), vdupq_n_s32(127)), 23));
-}
-static inline vf vf_load_bf16(const void *p)
-{
-    return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(p)), 16));
-}
+static inline vf vf_pow2(vf a) { return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(a), vdupq_n_s32(127)), 23)); }
+static inline vf vf_load_bf16(const void *p) { return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(p)), 16)); }
 static inline vf vf_load_f16(const void *p) { return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p))); }
 static inline void vf_store_f16(void *p, vf a) { vst1_u8(p, vreinterpret_u8_f16(vcvt_f16_f32(a))); }
 
 /* (0+1)+(2+3) for each */
-static inline void vf_hsum4(float *out, vf a, vf b, vf c, vf d)
-{
-    vst1q_f32(out, vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d)));
-}
+static inline void vf_hsum4(float *out, vf a, vf b, vf c, vf d) { vst1q_f32(out, vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d))); }
 static inline float vf_hsum(vf a)
 {
     a = vpaddq_f32(a, a);

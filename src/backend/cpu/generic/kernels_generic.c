@@ -8,7 +8,4 @@
 #include "backend/cpu/tmpl/attention_tmpl.h"
 #include "backend/cpu/tmpl/table_tmpl.h"
 
-void kernels_init_generic(kernels *k)
-{
-    table_fill(k);
-}
+void kernels_init_generic(kernels *k) { table_fill(k); }

@@ -20,7 +20,12 @@ typedef int32_t vi __attribute__((vector_size(16)));
 
 static inline vf vf_zero(void) { return (vf){ 0, 0, 0, 0 }; }
 static inline vf vf_set1(float a) { return (vf){ a, a, a, a }; }
-static inline vf vf_load(const void *p) { vf r; memcpy(&r, p, sizeof r); return r; }
+static inline vf vf_load(const void *p)
+{
+    vf r;
+    memcpy(&r, p, sizeof r);
+    return r;
+}
 static inline void vf_store(void *p, vf a) { memcpy(p, &a, sizeof a); }
 static inline vf vf_add(vf a, vf b) { return a + b; }
 static inline vf vf_sub(vf a, vf b) { return a - b; }

@@ -1,7 +1,7 @@
 /* Activations to int8 chunks (q_act). Plain loops; the compiler makes vectors of them. */
 
 /* 1.5 * 2^23: adding it rounds to an integer (nearest, ties to even) that stands in the low bits. */
-#define Q_MAGIC 12582912.0f
+#define Q_MAGIC      12582912.0f
 #define Q_MAGIC_BITS 0x4b400000
 
 /* n elements with one scale; q of 32 bits, so that the loops vectorise */
@@ -54,7 +54,7 @@ static inline __attribute__((always_inline)) void act_pack(void *dst, size_t str
     }
 }
 
-#define ACT_PACK(name, super, per_sum, wide) \
+#define ACT_PACK(name, super, per_sum, wide)                                                                                               \
     static void name(void *dst, size_t stride, const float *x, int64_t k) { act_pack(dst, stride, x, k, super, per_sum, wide); }
 ACT_PACK(pack_block, false, 32, false)
 ACT_PACK(pack_super_32, true, 32, false)
@@ -63,6 +63,6 @@ ACT_PACK(pack_super_16, true, 16, false)
 ACT_PACK(pack_block_wide, false, 32, true)
 ACT_PACK(pack_super_32_wide, true, 32, true)
 #else
-#define pack_block_wide pack_block
+#define pack_block_wide    pack_block
 #define pack_super_32_wide pack_super_32
 #endif

@@ -52,12 +52,36 @@ Q_INLINE b32 fifth_bits(const uint8_t *p)
 
 /* ---- blocks of 32 ---- */
 
-Q_INLINE b32 decode_q4_0(const uint8_t *b, int j) { (void)j; return nibbles(b + 2); }
-Q_INLINE b32 decode_q4_1(const uint8_t *b, int j) { (void)j; return nibbles(b + 4); }
-Q_INLINE b32 decode_q5_0(const uint8_t *b, int j) { (void)j; return nibbles(b + 6) | fifth_bits(b + 2); }
-Q_INLINE b32 decode_q5_1(const uint8_t *b, int j) { (void)j; return nibbles(b + 8) | fifth_bits(b + 4); }
-Q_INLINE b32 decode_q8_0(const uint8_t *b, int j) { (void)j; return ld32(b + 2); }
-Q_INLINE b32 decode_iq4_nl(const uint8_t *b, int j) { (void)j; return q_lut(iq4_levels, nibbles(b + 2)); }
+Q_INLINE b32 decode_q4_0(const uint8_t *b, int j)
+{
+    (void)j;
+    return nibbles(b + 2);
+}
+Q_INLINE b32 decode_q4_1(const uint8_t *b, int j)
+{
+    (void)j;
+    return nibbles(b + 4);
+}
+Q_INLINE b32 decode_q5_0(const uint8_t *b, int j)
+{
+    (void)j;
+    return nibbles(b + 6) | fifth_bits(b + 2);
+}
+Q_INLINE b32 decode_q5_1(const uint8_t *b, int j)
+{
+    (void)j;
+    return nibbles(b + 8) | fifth_bits(b + 4);
+}
+Q_INLINE b32 decode_q8_0(const uint8_t *b, int j)
+{
+    (void)j;
+    return ld32(b + 2);
+}
+Q_INLINE b32 decode_iq4_nl(const uint8_t *b, int j)
+{
+    (void)j;
+    return q_lut(iq4_levels, nibbles(b + 2));
+}
 
 /* ---- super-blocks of 256: j = 4 h + s in the spec's letters ---- */
 

@@ -62,7 +62,8 @@ Q_INLINE void matvec_super(MV_ARGS, const size_t bytes, const size_t at_d, const
     for (int i = 0; i < n; i++) memcpy(out + i * ldo, &y[i], (size_t)nr * sizeof(float));
 }
 
-Q_INLINE void matvec_block(MV_ARGS, const size_t bytes, const size_t at_d, const size_t at_m, decode_fn decode, const int bias, const bool has_min, const bool sgn)
+Q_INLINE void matvec_block(MV_ARGS, const size_t bytes, const size_t at_d, const size_t at_m, decode_fn decode, const int bias,
+                           const bool has_min, const bool sgn)
 {
     vmf y[Q_FEW];
 
@@ -80,8 +81,7 @@ Q_INLINE void matvec_block(MV_ARGS, const size_t bytes, const size_t at_d, const
             const b32 q = decode(b, 0);
 
             if (c % 2 == 0) __builtin_prefetch(b + PREFETCH_ROWS * rb);
-            for (int i = 0; i < n; i++)
-                isum[i][r] = mv_dot_1(q, ((const q_act *)(const void *)(xc + (size_t)i * ldx))->q + 32 * e, sgn);
+            for (int i = 0; i < n; i++) isum[i][r] = mv_dot_1(q, ((const q_act *)(const void *)(xc + (size_t)i * ldx))->q + 32 * e, sgn);
             d[r] = q_f16(b + at_d);
             if (has_min) m[r] = q_f16(b + at_m);
         }

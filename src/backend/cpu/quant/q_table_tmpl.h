@@ -10,148 +10,148 @@
 _Static_assert(8 * 2 * 15 * 127 <= 32767 && 4 * 2 * 31 * 127 <= 32767 && 2 * 2 * 63 * 127 <= 32767, "sums of products overflow");
 #endif
 
-#define T q4_0
-#define T_LABEL "Q4_0"
-#define T_BYTES 18
-#define T_D 0
-#define T_M 0
-#define T_SUB 0
-#define T_MAX 15
+#define T        q4_0
+#define T_LABEL  "Q4_0"
+#define T_BYTES  18
+#define T_D      0
+#define T_M      0
+#define T_SUB    0
+#define T_MAX    15
 #define T_SIGNED 0
-#define T_MINS MIN_NONE
-#define T_BIAS 8
+#define T_MINS   MIN_NONE
+#define T_BIAS   8
 #include "backend/cpu/quant/q_type_tmpl.h"
 
-#define T q4_1
-#define T_LABEL "Q4_1"
-#define T_BYTES 20
-#define T_D 0
-#define T_M 2
-#define T_SUB 0
-#define T_MAX 15
+#define T        q4_1
+#define T_LABEL  "Q4_1"
+#define T_BYTES  20
+#define T_D      0
+#define T_M      2
+#define T_SUB    0
+#define T_MAX    15
 #define T_SIGNED 0
-#define T_MINS MIN_FLOAT
-#define T_BIAS 0
+#define T_MINS   MIN_FLOAT
+#define T_BIAS   0
 #include "backend/cpu/quant/q_type_tmpl.h"
 
-#define T q5_0
-#define T_LABEL "Q5_0"
-#define T_BYTES 22
-#define T_D 0
-#define T_M 0
-#define T_SUB 0
-#define T_MAX 31
+#define T        q5_0
+#define T_LABEL  "Q5_0"
+#define T_BYTES  22
+#define T_D      0
+#define T_M      0
+#define T_SUB    0
+#define T_MAX    31
 #define T_SIGNED 0
-#define T_MINS MIN_NONE
-#define T_BIAS 16
+#define T_MINS   MIN_NONE
+#define T_BIAS   16
 #include "backend/cpu/quant/q_type_tmpl.h"
 
-#define T q5_1
-#define T_LABEL "Q5_1"
-#define T_BYTES 24
-#define T_D 0
-#define T_M 2
-#define T_SUB 0
-#define T_MAX 31
+#define T        q5_1
+#define T_LABEL  "Q5_1"
+#define T_BYTES  24
+#define T_D      0
+#define T_M      2
+#define T_SUB    0
+#define T_MAX    31
 #define T_SIGNED 0
-#define T_MINS MIN_FLOAT
-#define T_BIAS 0
+#define T_MINS   MIN_FLOAT
+#define T_BIAS   0
 #include "backend/cpu/quant/q_type_tmpl.h"
 
-#define T q8_0
-#define T_LABEL "Q8_0"
-#define T_BYTES 34
-#define T_D 0
-#define T_M 0
-#define T_SUB 0
-#define T_MAX 127
+#define T        q8_0
+#define T_LABEL  "Q8_0"
+#define T_BYTES  34
+#define T_D      0
+#define T_M      0
+#define T_SUB    0
+#define T_MAX    127
 #define T_SIGNED 1
-#define T_MINS MIN_NONE
-#define T_BIAS 0
+#define T_MINS   MIN_NONE
+#define T_BIAS   0
 #include "backend/cpu/quant/q_type_tmpl.h"
 
-#define T iq4_nl
-#define T_LABEL "IQ4_NL"
-#define T_BYTES 18
-#define T_D 0
-#define T_M 0
-#define T_SUB 0
-#define T_MAX 127
+#define T        iq4_nl
+#define T_LABEL  "IQ4_NL"
+#define T_BYTES  18
+#define T_D      0
+#define T_M      0
+#define T_SUB    0
+#define T_MAX    127
 #define T_SIGNED 1
-#define T_MINS MIN_NONE
-#define T_BIAS 0
+#define T_MINS   MIN_NONE
+#define T_BIAS   0
 #include "backend/cpu/quant/q_type_tmpl.h"
 
-#define T q2_k
-#define T_LABEL "Q2_K"
-#define T_BYTES 84
-#define T_D 80
-#define T_M 82
-#define T_SUB 16
-#define T_MAX 3
+#define T        q2_k
+#define T_LABEL  "Q2_K"
+#define T_BYTES  84
+#define T_D      80
+#define T_M      82
+#define T_SUB    16
+#define T_MAX    3
 #define T_SIGNED 0
-#define T_MINS MIN_FLOAT
-#define T_BIAS 0
+#define T_MINS   MIN_FLOAT
+#define T_BIAS   0
 #include "backend/cpu/quant/q_type_tmpl.h"
 
-#define T q3_k
-#define T_LABEL "Q3_K"
-#define T_BYTES 110
-#define T_D 108
-#define T_M 0
-#define T_SUB 16
-#define T_MAX 7
+#define T        q3_k
+#define T_LABEL  "Q3_K"
+#define T_BYTES  110
+#define T_D      108
+#define T_M      0
+#define T_SUB    16
+#define T_MAX    7
 #define T_SIGNED 0
-#define T_MINS MIN_INT
-#define T_BIAS 0
+#define T_MINS   MIN_INT
+#define T_BIAS   0
 #include "backend/cpu/quant/q_type_tmpl.h"
 
-#define T q4_k
-#define T_LABEL "Q4_K"
-#define T_BYTES 144
-#define T_D 0
-#define T_M 2
-#define T_SUB 32
-#define T_MAX 15
+#define T        q4_k
+#define T_LABEL  "Q4_K"
+#define T_BYTES  144
+#define T_D      0
+#define T_M      2
+#define T_SUB    32
+#define T_MAX    15
 #define T_SIGNED 0
-#define T_MINS MIN_FLOAT
-#define T_BIAS 0
+#define T_MINS   MIN_FLOAT
+#define T_BIAS   0
 #include "backend/cpu/quant/q_type_tmpl.h"
 
-#define T q5_k
-#define T_LABEL "Q5_K"
-#define T_BYTES 176
-#define T_D 0
-#define T_M 2
-#define T_SUB 32
-#define T_MAX 31
+#define T        q5_k
+#define T_LABEL  "Q5_K"
+#define T_BYTES  176
+#define T_D      0
+#define T_M      2
+#define T_SUB    32
+#define T_MAX    31
 #define T_SIGNED 0
-#define T_MINS MIN_FLOAT
-#define T_BIAS 0
+#define T_MINS   MIN_FLOAT
+#define T_BIAS   0
 #include "backend/cpu/quant/q_type_tmpl.h"
 
-#define T q6_k
-#define T_LABEL "Q6_K"
-#define T_BYTES 210
-#define T_D 208
-#define T_M 0
-#define T_SUB 16
-#define T_MAX 63
+#define T        q6_k
+#define T_LABEL  "Q6_K"
+#define T_BYTES  210
+#define T_D      208
+#define T_M      0
+#define T_SUB    16
+#define T_MAX    63
 #define T_SIGNED 0
-#define T_MINS MIN_INT
-#define T_BIAS 0
+#define T_MINS   MIN_INT
+#define T_BIAS   0
 #include "backend/cpu/quant/q_type_tmpl.h"
 
-#define T iq4_xs
-#define T_LABEL "IQ4_XS"
-#define T_BYTES 136
-#define T_D 0
-#define T_M 0
-#define T_SUB 32
-#define T_MAX 127
+#define T        iq4_xs
+#define T_LABEL  "IQ4_XS"
+#define T_BYTES  136
+#define T_D      0
+#define T_M      0
+#define T_SUB    32
+#define T_MAX    127
 #define T_SIGNED 1
-#define T_MINS MIN_NONE
-#define T_BIAS 0
+#define T_MINS   MIN_NONE
+#define T_BIAS   0
 #include "backend/cpu/quant/q_type_tmpl.h"
 
 static void quant_fill(quant_table t)

@@ -67,9 +67,8 @@ Q_INLINE void put_q(uint8_t *row, int j, b32 v, const bool sgn)
 Q_INLINE void tile_steps(va a[][NV], const uint8_t *w, const uint8_t *x, size_t ldx, const int n, const int n_step, const bool sgn)
 {
     Q_UNROLL
-    for (int i = 0; i < n; i++)
-        Q_UNROLL
-        for (int r = 0; r < NV; r++) a[i][r] = (va){ 0 };
+    for (int i = 0; i < n; i++) Q_UNROLL
+    for (int r = 0; r < NV; r++) a[i][r] = (va){ 0 };
     Q_UNROLL
     for (int s = 0; s < n_step; s++) {
         va ww[NV];
@@ -96,17 +95,16 @@ Q_INLINE void vf_put(float *p, vf v) { memcpy(p, &v, sizeof v); }
 enum { MIN_NONE, MIN_FLOAT, MIN_INT };
 
 /* sub: elements of a sub-block */
-Q_INLINE void tile_super(float *acc, int64_t ldacc, const q_panel *p, const uint8_t *x, size_t ldx, const int n, const int sub, const int n_add,
-                         const int mins, const bool sgn)
+Q_INLINE void tile_super(float *acc, int64_t ldacc, const q_panel *p, const uint8_t *x, size_t ldx, const int n, const int sub,
+                         const int n_add, const int mins, const bool sgn)
 {
     const int steps = Q_STEPS(sub, sgn), part = steps < n_add ? steps : n_add;
     const uint8_t *xq = x + offsetof(q_act, q), *w = p->q;
     vi isum[Q_TILE_X_MAX][NV], imin[Q_TILE_X_MAX][NV];
 
     Q_UNROLL
-    for (int i = 0; i < n; i++)
-        Q_UNROLL
-        for (int r = 0; r < NV; r++) isum[i][r] = (vi){ 0 };
+    for (int i = 0; i < n; i++) Q_UNROLL
+    for (int r = 0; r < NV; r++) isum[i][r] = (vi){ 0 };
     for (int s = 0; s < Q_CHUNK / sub; s++) {
         Q_UNROLL
         for (int h = 0; h < steps / part; h++, w += part * Q_ROWS * 4, xq += part * 4) {
@@ -123,17 +121,15 @@ Q_INLINE void tile_super(float *acc, int64_t ldacc, const q_panel *p, const uint
     if (mins) {
         const uint8_t *xs = x + offsetof(q_act, sum);
         Q_UNROLL
-        for (int i = 0; i < n; i++)
-            Q_UNROLL
-            for (int r = 0; r < NV; r++) imin[i][r] = (vi){ 0 };
+        for (int i = 0; i < n; i++) Q_UNROLL
+        for (int r = 0; r < NV; r++) imin[i][r] = (vi){ 0 };
         Q_UNROLL
-        for (int s = 0; s < Q_CHUNK / sub / 2; s++)
+        for (int s = 0; s < Q_CHUNK / sub / 2; s++) Q_UNROLL
+        for (int i = 0; i < n; i++) {
+            const va xx = q_bcast(xs + (size_t)i * ldx + 4 * s);
             Q_UNROLL
-            for (int i = 0; i < n; i++) {
-                const va xx = q_bcast(xs + (size_t)i * ldx + 4 * s);
-                Q_UNROLL
-                for (int r = 0; r < NV; r++) imin[i][r] = q_pairs(imin[i][r], q_load(&p->min[s][r * QL]), xx);
-            }
+            for (int r = 0; r < NV; r++) imin[i][r] = q_pairs(imin[i][r], q_load(&p->min[s][r * QL]), xx);
+        }
     }
     Q_UNROLL
     for (int i = 0; i < n; i++) {
@@ -150,17 +146,16 @@ Q_INLINE void tile_super(float *acc, int64_t ldacc, const q_panel *p, const uint
 }
 
 /* bias: what every stored element has added */
-Q_INLINE void tile_block(float *acc, int64_t ldacc, const q_panel *p, const uint8_t *x, size_t ldx, const int n, int n_block, const int n_add,
-                         const int bias, const bool has_min, const bool sgn)
+Q_INLINE void tile_block(float *acc, int64_t ldacc, const q_panel *p, const uint8_t *x, size_t ldx, const int n, int n_block,
+                         const int n_add, const int bias, const bool has_min, const bool sgn)
 {
     const int steps = Q_STEPS(32, sgn), part = steps < n_add ? steps : n_add;
     const uint8_t *xq = x + offsetof(q_act, q), *w = p->q;
     vf y[Q_TILE_X_MAX][NV];
 
     Q_UNROLL
-    for (int i = 0; i < n; i++)
-        Q_UNROLL
-        for (int r = 0; r < NV; r++) y[i][r] = vf_at(acc + i * ldacc + r * QL);
+    for (int i = 0; i < n; i++) Q_UNROLL
+    for (int r = 0; r < NV; r++) y[i][r] = vf_at(acc + i * ldacc + r * QL);
     for (int b = 0; b < n_block; b++) {
         vi isum[Q_TILE_X_MAX][NV];
         Q_UNROLL
@@ -168,9 +163,8 @@ Q_INLINE void tile_block(float *acc, int64_t ldacc, const q_panel *p, const uint
             va a[Q_TILE_X_MAX][NV];
             tile_steps(a, w, xq, ldx, n, part, sgn);
             Q_UNROLL
-            for (int i = 0; i < n; i++)
-                Q_UNROLL
-                for (int r = 0; r < NV; r++) isum[i][r] = h ? isum[i][r] + q_total(a[i][r], sgn) : q_total(a[i][r], sgn);
+            for (int i = 0; i < n; i++) Q_UNROLL
+            for (int r = 0; r < NV; r++) isum[i][r] = h ? isum[i][r] + q_total(a[i][r], sgn) : q_total(a[i][r], sgn);
         }
         Q_UNROLL
         for (int i = 0; i < n; i++) {
@@ -186,7 +180,6 @@ Q_INLINE void tile_block(float *acc, int64_t ldacc, const q_panel *p, const uint
         }
     }
     Q_UNROLL
-    for (int i = 0; i < n; i++)
-        Q_UNROLL
-        for (int r = 0; r < NV; r++) vf_put(acc + i * ldacc + r * QL, y[i][r]);
+    for (int i = 0; i < n; i++) Q_UNROLL
+    for (int r = 0; r < NV; r++) vf_put(acc + i * ldacc + r * QL, y[i][r]);
 }

@@ -7,13 +7,13 @@
  *   T_BIAS   blocks: what every decoded element has added
  */
 #define T_CAT_(a, b) a##_##b
-#define T_CAT(a, b) T_CAT_(a, b)
-#define T_FN(f) T_CAT(f, T)
+#define T_CAT(a, b)  T_CAT_(a, b)
+#define T_FN(f)      T_CAT(f, T)
 
 /* Signed elements whose panel has a bias: it comes off like the minimum of a super-block, or like any bias of a block. */
 #define T_PANEL_BIAS (T_SIGNED && !Q_WIDE_SIGNED ? Q_SIGNED_BIAS : 0)
 #define T_PANEL_MINS (T_SUB && T_PANEL_BIAS ? MIN_INT : T_MINS)
-#define T_N_ADD (T_SIGNED ? Q_CHUNK : Q_ADD(T_MAX))
+#define T_N_ADD      (T_SIGNED ? Q_CHUNK : Q_ADD(T_MAX))
 
 static void T_FN(unpack)(q_panel *p, const uint8_t *w, size_t rb, int n, int n_col)
 {
@@ -73,13 +73,15 @@ static void T_FN(tile)(float *acc, int64_t ldacc, const q_panel *p, const uint8_
 #undef TILE_CALL
 }
 
-static void T_FN(matvec)(float *out, int64_t ldo, const uint8_t *w, size_t rb, int64_t n_row, const uint8_t *x, size_t ldx, int n, int64_t k)
+static void T_FN(matvec)(float *out, int64_t ldo, const uint8_t *w, size_t rb, int64_t n_row, const uint8_t *x, size_t ldx, int n,
+                         int64_t k)
 {
 #if T_SUB
-#define MATVEC_CALL(i) \
+#define MATVEC_CALL(i)                                                                                                                     \
     matvec_super(out, ldo, w, rb, nr, x, ldx, i, k, T_BYTES, T_D, T_M, T_FN(decode), T_FN(scales), T_SUB, T_MINS, T_SIGNED)
 #else
-#define MATVEC_CALL(i) matvec_block(out, ldo, w, rb, nr, x, ldx, i, k, T_BYTES, T_D, T_M, T_FN(decode), T_BIAS, T_MINS == MIN_FLOAT, T_SIGNED)
+#define MATVEC_CALL(i)                                                                                                                     \
+    matvec_block(out, ldo, w, rb, nr, x, ldx, i, k, T_BYTES, T_D, T_M, T_FN(decode), T_BIAS, T_MINS == MIN_FLOAT, T_SIGNED)
 #endif
     for (int64_t r = 0; r < n_row; r += MR, w += MR * rb, out += MR) {
         const int nr = n_row - r < MR ? (int)(n_row - r) : MR;
@@ -101,7 +103,9 @@ static const quant_kernel T_FN(kernel) = {
     .many_bytes = T_SIGNED && Q_WIDE_SIGNED ? sizeof(q_act_wide) : sizeof(q_act),
 #if T_SUB
     .pack_few = T_SUB == 16 ? pack_super_16 : pack_super_32,
-    .pack_many = T_SIGNED ? pack_super_32_wide : T_SUB == 16 ? pack_super_16 : pack_super_32,
+    .pack_many = T_SIGNED      ? pack_super_32_wide
+                 : T_SUB == 16 ? pack_super_16
+                               : pack_super_32,
 #else
     .pack_few = pack_block,
     .pack_many = T_SIGNED ? pack_block_wide : pack_block,

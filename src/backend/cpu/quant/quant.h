@@ -60,7 +60,7 @@ typedef struct q_panel {
 /* One weight type. */
 typedef struct quant_kernel {
     const char *name;
-    int n_strip;                 /* panels that share the L1 cache */
+    int n_strip;                  /* panels that share the L1 cache */
     size_t few_bytes, many_bytes; /* of one activation chunk, for matvec and tile */
 
     /* x [k] into ceil(k / Q_CHUNK) chunks, `stride` bytes apart */

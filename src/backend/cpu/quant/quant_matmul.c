@@ -14,13 +14,14 @@
 #include "core/alloc.h"
 
 enum {
-    N_FEW = 8,                 /* up to here decoding anew for each Q_FEW rows costs less than panels */
-    VEC_TASK_ROWS = 256,       /* most weight rows of a few-rows task */
+    N_FEW = 8,                  /* up to here decoding anew for each Q_FEW rows costs less than panels */
+    VEC_TASK_ROWS = 256,        /* most weight rows of a few-rows task */
     VEC_TASK_BYTES = 128 << 10, /* of weights, about */
     STRIPS_MAX = 4,
-    X_ROWS_MAX = 512           /* activation rows of one pass of the many-rows path: their sums fit L2 */
+    X_ROWS_MAX = 512 /* activation rows of one pass of the many-rows path: their sums fit L2 */
 };
-_Static_assert(STRIPS_MAX * sizeof(q_panel) + X_ROWS_MAX * STRIPS_MAX * Q_ROWS * sizeof(float) <= (size_t)SCRATCH_BYTES, "scratch of the many-rows path");
+_Static_assert(STRIPS_MAX * sizeof(q_panel) + X_ROWS_MAX * STRIPS_MAX * Q_ROWS * sizeof(float) <= (size_t)SCRATCH_BYTES,
+               "scratch of the many-rows path");
 
 typedef struct quant_job {
     cpu_backend *c;
@@ -125,7 +126,8 @@ static void many_part(void *arg, int i_thread, int n_thread)
             const uint8_t *x = j->c->x_pack + (size_t)(c * j->n + i0) * xb;
 
             for (int s = 0; s < ns; s++)
-                j->t->unpack(panel + s, w + (size_t)(s * Q_ROWS) * j->w->row_bytes, j->w->row_bytes, (int)min64(Q_ROWS, nr - s * Q_ROWS), n_col);
+                j->t->unpack(panel + s, w + (size_t)(s * Q_ROWS) * j->w->row_bytes, j->w->row_bytes, (int)min64(Q_ROWS, nr - s * Q_ROWS),
+                             n_col);
             for (int64_t i = 0; i < ni; i += j->t->tile_x)
                 for (int s = 0; s < ns; s++)
                     j->t->tile(acc + i * lda + s * Q_ROWS, lda, panel + s, x + (size_t)i * xb, xb, (int)min64(j->t->tile_x, ni - i), n_col);

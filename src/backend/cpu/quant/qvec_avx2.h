@@ -9,11 +9,11 @@
 #include "backend/cpu/quant/qvec_x86.h"
 
 enum { QL = 8 };
-#define Q_TILE_X 4
+#define Q_TILE_X      4
 #define Q_WIDE_SIGNED 1
 #define Q_SIGNED_BIAS 0
-#define Q_ADD_ALL 0
-#define Q_SCALE(v) ((v) << 16 | ((v) & 0xffff)) /* of a vector: both halves of each lane */
+#define Q_ADD_ALL     0
+#define Q_SCALE(v)    ((v) << 16 | ((v)&0xffff)) /* of a vector: both halves of each lane */
 
 typedef int32_t vi __attribute__((vector_size(32)));
 typedef float vf __attribute__((vector_size(32)));

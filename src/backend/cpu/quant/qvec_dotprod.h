@@ -17,11 +17,11 @@
 #include "core/quants/quants.h"
 
 enum { QL = 4, MR = 4 };
-#define Q_TILE_X 4
+#define Q_TILE_X      4
 #define Q_WIDE_SIGNED 0
 #define Q_SIGNED_BIAS 0
-#define Q_ADD_ALL 1
-#define Q_SCALE(v) (v)
+#define Q_ADD_ALL     1
+#define Q_SCALE(v)    (v)
 
 typedef uint8_t b32 __attribute__((vector_size(32)));
 typedef int32_t vi __attribute__((vector_size(16)));
@@ -48,8 +48,8 @@ QV b32 q_lut(const int8_t *table, b32 i)
 {
     const int8x16_t t = vld1q_s8(table);
     const int8x16_t lo = vqtbl1q_s8(t, (uint8x16_t)half(i, 0)), hi = vqtbl1q_s8(t, (uint8x16_t)half(i, 1));
-    return (b32)__builtin_shufflevector(lo, hi, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25,
-                                        26, 27, 28, 29, 30, 31);
+    return (b32)__builtin_shufflevector(lo, hi, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24,
+                                        25, 26, 27, 28, 29, 30, 31);
 }
 QV i8x q_widen(uint64_t w)
 {
@@ -77,9 +77,21 @@ QV va q_bcast(const uint8_t *p)
     memcpy(&v, p, 4);
     return (va)vdupq_n_s32(v);
 }
-QV va q_dot(va a, va w, va x, bool sgn) { (void)sgn; return (va)vdotq_s32((int32x4_t)a, (int8x16_t)w, (int8x16_t)x); }
-QV vi q_fold(vi sum, va a, va scale, bool sgn) { (void)sgn; return sum + a * scale; }
-QV vi q_total(va a, bool sgn) { (void)sgn; return a; }
+QV va q_dot(va a, va w, va x, bool sgn)
+{
+    (void)sgn;
+    return (va)vdotq_s32((int32x4_t)a, (int8x16_t)w, (int8x16_t)x);
+}
+QV vi q_fold(vi sum, va a, va scale, bool sgn)
+{
+    (void)sgn;
+    return sum + a * scale;
+}
+QV vi q_total(va a, bool sgn)
+{
+    (void)sgn;
+    return a;
+}
 QV vi q_pairs(vi sum, va mn, va x) { return sum + ((mn << 16) >> 16) * ((x << 16) >> 16) + (mn >> 16) * (x >> 16); }
 
 /* Matvec */

@@ -13,11 +13,11 @@
 #pragma GCC diagnostic ignored "-Wpsabi" /* 32-byte vectors never leave this file */
 
 enum { QL = 4, MR = 4 };
-#define Q_TILE_X 4
+#define Q_TILE_X      4
 #define Q_WIDE_SIGNED 0
 #define Q_SIGNED_BIAS 0
-#define Q_ADD_ALL 1
-#define Q_SCALE(v) (v)
+#define Q_ADD_ALL     1
+#define Q_SCALE(v)    (v)
 
 typedef uint8_t b32 __attribute__((vector_size(32)));
 typedef int32_t vi __attribute__((vector_size(16)));
@@ -64,17 +64,22 @@ QV va q_bcast(const uint8_t *p)
     return (va){ v, v, v, v };
 }
 /* Bytes of each lane, one after the other: e = 3 is the highest */
-QV vi q_byte(vi v, int e, bool sgn)
-{
-    return sgn ? (v << (24 - 8 * e)) >> 24 : (v >> (8 * e)) & 255;
-}
+QV vi q_byte(vi v, int e, bool sgn) { return sgn ? (v << (24 - 8 * e)) >> 24 : (v >> (8 * e)) & 255; }
 QV va q_dot(va a, va w, va x, bool sgn)
 {
     for (int e = 0; e < 4; e++) a += q_byte(w, e, sgn) * q_byte(x, e, true);
     return a;
 }
-QV vi q_fold(vi sum, va a, va scale, bool sgn) { (void)sgn; return sum + a * scale; }
-QV vi q_total(va a, bool sgn) { (void)sgn; return a; }
+QV vi q_fold(vi sum, va a, va scale, bool sgn)
+{
+    (void)sgn;
+    return sum + a * scale;
+}
+QV vi q_total(va a, bool sgn)
+{
+    (void)sgn;
+    return a;
+}
 QV vi q_pairs(vi sum, va mn, va x) { return sum + ((mn << 16) >> 16) * ((x << 16) >> 16) + (mn >> 16) * (x >> 16); }
 
 /* Matvec: lane l sums elements l, l + 4, … */

@@ -16,8 +16,8 @@
 
 #define Q_WIDE_SIGNED 0
 #define Q_SIGNED_BIAS 128
-#define Q_ADD_ALL 1
-#define Q_SCALE(v) (v)
+#define Q_ADD_ALL     1
+#define Q_SCALE(v)    (v)
 
 #if Q_VNNI_512
 enum { QL = 16 };
@@ -68,9 +68,21 @@ QV va q_bcast(const uint8_t *p)
     memcpy(&v, p, 4);
     return (va){ 0 } + v;
 }
-QV va q_dot(va a, va w, va x, bool sgn) { (void)sgn; return q_dot8(a, w, x); }
-QV vi q_fold(vi sum, va a, va scale, bool sgn) { (void)sgn; return sum + a * scale; }
-QV vi q_total(va a, bool sgn) { (void)sgn; return a; }
+QV va q_dot(va a, va w, va x, bool sgn)
+{
+    (void)sgn;
+    return q_dot8(a, w, x);
+}
+QV vi q_fold(vi sum, va a, va scale, bool sgn)
+{
+    (void)sgn;
+    return sum + a * scale;
+}
+QV vi q_total(va a, bool sgn)
+{
+    (void)sgn;
+    return a;
+}
 QV vi q_pairs(vi sum, va mn, va x) { return q_dot16(sum, mn, x); }
 
 /* Matvec */

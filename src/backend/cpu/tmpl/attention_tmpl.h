@@ -10,83 +10,82 @@
 
 /* R rows x C vectors of  c[r] (+)= sum_i a[r * lda + i] * b[i * ldb ..], inlined with constant R and C.
  * alpha: c starts as alpha[r] * c[r]; NULL: from zero. LOAD reads VL elements of ELEM bytes. */
-#define ATTN_OUTER(NAME, LOAD, ELEM)                                                                                             \
-    static inline __attribute__((always_inline)) void NAME(const int R, const int C, float *c, int64_t ldc, const float *alpha, \
-                                                           const float *a, int64_t lda, const uint8_t *b, int64_t ldb, int n)    \
-    {                                                                                                                            \
-        vf s[ATTN_R][3];                                                                                                         \
-        for (int r = 0; r < R; r++)                                                                                              \
-            for (int j = 0; j < C; j++) s[r][j] = alpha ? vf_mul(vf_load(c + r * ldc + j * VL), vf_set1(alpha[r])) : vf_zero();  \
-        for (int i = 0; i < n; i++, b += ldb * ELEM) {                                                                           \
-            vf bb[3];                                                                                                            \
-            for (int j = 0; j < C; j++) bb[j] = LOAD(b + j * VL * ELEM);                                                         \
-            for (int r = 0; r < R; r++) {                                                                                        \
-                const vf aa = vf_set1(a[r * lda + i]);                                                                           \
-                for (int j = 0; j < C; j++) s[r][j] = vf_fma(aa, bb[j], s[r][j]);                                                \
-            }                                                                                                                    \
-        }                                                                                                                        \
-        for (int r = 0; r < R; r++)                                                                                              \
-            for (int j = 0; j < C; j++) vf_store(c + r * ldc + j * VL, s[r][j]);                                                 \
-    }                                                                                                                            \
-    /* All n_vec column vectors, in threes; a rest of four as two and two, because single columns starve the multiplier. */      \
-    static inline __attribute__((always_inline)) void NAME##_cols(const int R, int n_vec, float *c, int64_t ldc, const float *alpha, \
-                                                                  const float *a, int64_t lda, const uint8_t *b, int64_t ldb, int n) \
-    {                                                                                                                            \
-        int j = 0;                                                                                                               \
-        for (; n_vec - j == 3 || n_vec - j > 4; j += 3) NAME(R, 3, c + j * VL, ldc, alpha, a, lda, b + j * VL * ELEM, ldb, n);   \
-        for (; n_vec - j >= 2; j += 2) NAME(R, 2, c + j * VL, ldc, alpha, a, lda, b + j * VL * ELEM, ldb, n);                    \
-        if (j < n_vec) NAME(R, 1, c + j * VL, ldc, alpha, a, lda, b + j * VL * ELEM, ldb, n);                                    \
-    }                                                                                                                            \
-    static void NAME##_any(int R, int n_vec, float *c, int64_t ldc, const float *alpha, const float *a, int64_t lda, const void *b, \
-                           int64_t ldb, int n)                                                                                   \
-    {                                                                                                                            \
-        while (R > 0) {                                                                                                          \
-            int step = R >= ATTN_R ? ATTN_R : R >= 4 ? 4 : R >= 2 ? 2 : 1;                                                       \
-            if (step == ATTN_R) NAME##_cols(ATTN_R, n_vec, c, ldc, alpha, a, lda, b, ldb, n);                                    \
-            else if (step == 4) NAME##_cols(ATTN_R < 4 ? 1 : 4, n_vec, c, ldc, alpha, a, lda, b, ldb, n);                        \
-            else if (step == 2) NAME##_cols(2, n_vec, c, ldc, alpha, a, lda, b, ldb, n);                                         \
-            else NAME##_cols(1, n_vec, c, ldc, alpha, a, lda, b, ldb, n);                                                        \
-            c += step * ldc, a += step * lda, R -= step;                                                                         \
-            if (alpha) alpha += step;                                                                                            \
-        }                                                                                                                        \
+#define ATTN_OUTER(NAME, LOAD, ELEM)                                                                                                       \
+    static inline __attribute__((always_inline)) void NAME(const int R, const int C, float *c, int64_t ldc, const float *alpha,            \
+                                                           const float *a, int64_t lda, const uint8_t *b, int64_t ldb, int n)              \
+    {                                                                                                                                      \
+        vf s[ATTN_R][3];                                                                                                                   \
+        for (int r = 0; r < R; r++)                                                                                                        \
+            for (int j = 0; j < C; j++) s[r][j] = alpha ? vf_mul(vf_load(c + r * ldc + j * VL), vf_set1(alpha[r])) : vf_zero();            \
+        for (int i = 0; i < n; i++, b += ldb * ELEM) {                                                                                     \
+            vf bb[3];                                                                                                                      \
+            for (int j = 0; j < C; j++) bb[j] = LOAD(b + j * VL * ELEM);                                                                   \
+            for (int r = 0; r < R; r++) {                                                                                                  \
+                const vf aa = vf_set1(a[r * lda + i]);                                                                                     \
+                for (int j = 0; j < C; j++) s[r][j] = vf_fma(aa, bb[j], s[r][j]);                                                          \
+            }                                                                                                                              \
+        }                                                                                                                                  \
+        for (int r = 0; r < R; r++)                                                                                                        \
+            for (int j = 0; j < C; j++) vf_store(c + r * ldc + j * VL, s[r][j]);                                                           \
+    }                                                                                                                                      \
+    /* All n_vec column vectors, in threes; a rest of four as two and two, because single columns starve the multiplier. */                \
+    static inline __attribute__((always_inline)) void NAME##_cols(const int R, int n_vec, float *c, int64_t ldc, const float *alpha,       \
+                                                                  const float *a, int64_t lda, const uint8_t *b, int64_t ldb, int n)       \
+    {                                                                                                                                      \
+        int j = 0;                                                                                                                         \
+        for (; n_vec - j == 3 || n_vec - j > 4; j += 3) NAME(R, 3, c + j * VL, ldc, alpha, a, lda, b + j * VL * ELEM, ldb, n);             \
+        for (; n_vec - j >= 2; j += 2) NAME(R, 2, c + j * VL, ldc, alpha, a, lda, b + j * VL * ELEM, ldb, n);                              \
+        if (j < n_vec) NAME(R, 1, c + j * VL, ldc, alpha, a, lda, b + j * VL * ELEM, ldb, n);                                              \
+    }                                                                                                                                      \
+    static void NAME##_any(int R, int n_vec, float *c, int64_t ldc, const float *alpha, const float *a, int64_t lda, const void *b,        \
+                           int64_t ldb, int n)                                                                                             \
+    {                                                                                                                                      \
+        while (R > 0) {                                                                                                                    \
+            int step = R >= ATTN_R ? ATTN_R : R >= 4 ? 4 : R >= 2 ? 2 : 1;                                                                 \
+            if (step == ATTN_R) NAME##_cols(ATTN_R, n_vec, c, ldc, alpha, a, lda, b, ldb, n);                                              \
+            else if (step == 4) NAME##_cols(ATTN_R < 4 ? 1 : 4, n_vec, c, ldc, alpha, a, lda, b, ldb, n);                                  \
+            else if (step == 2) NAME##_cols(2, n_vec, c, ldc, alpha, a, lda, b, ldb, n);                                                   \
+            else NAME##_cols(1, n_vec, c, ldc, alpha, a, lda, b, ldb, n);                                                                  \
+            c += step * ldc, a += step * lda, R -= step;                                                                                   \
+            if (alpha) alpha += step;                                                                                                      \
+        }                                                                                                                                  \
     }
 ATTN_OUTER(attn_outer_f32, vf_load, 4)
 ATTN_OUTER(attn_outer_f16, vf_load_f16, 2)
 
 /* R query rows x 4 keys of dot products along head_dim. */
-#define ATTN_DOT(NAME, LOAD, ELEM)                                                                                               \
-    static inline __attribute__((always_inline)) void NAME##_n(const int R, const int K, float *s, const float *q, int hd_pad,   \
-                                                               const uint8_t *k, int64_t ld)                                     \
-    {                                                                                                                            \
-        vf a[DOT_R][4];                                                                                                          \
-        float sum[4];                                                                                                            \
-        for (int r = 0; r < R; r++)                                                                                              \
-            for (int j = 0; j < 4; j++) a[r][j] = vf_zero();                                                                     \
-        for (int d = 0; d < hd_pad; d += VL) {                                                                                   \
-            vf b[DOT_R];                                                                                                         \
-            for (int r = 0; r < R; r++) b[r] = vf_load(q + r * hd_pad + d);                                                      \
-            for (int j = 0; j < K; j++) {                                                                                        \
-                const vf kk = LOAD(k + (j * ld + d) * ELEM);                                                                     \
-                for (int r = 0; r < R; r++) a[r][j] = vf_fma(kk, b[r], a[r][j]);                                                 \
-            }                                                                                                                    \
-        }                                                                                                                        \
-        for (int r = 0; r < R; r++) {                                                                                            \
-            vf_hsum4(sum, a[r][0], a[r][1], a[r][2], a[r][3]);                                                                   \
-            memcpy(s + r * ATTN_KEYS, sum, (size_t)K * sizeof *sum);                                                             \
-        }                                                                                                                        \
-    }                                                                                                                            \
-    static inline __attribute__((always_inline)) void NAME##_rows(const int R, float *s, const float *q, int hd_pad, const uint8_t *k, \
-                                                                  int64_t ld, int n_key)                                         \
-    {                                                                                                                            \
-        int i = 0;                                                                                                               \
-        for (; i + 4 <= n_key; i += 4) NAME##_n(R, 4, s + i, q, hd_pad, k + i * ld * ELEM, ld);                                  \
-        for (; i < n_key; i++) NAME##_n(R, 1, s + i, q, hd_pad, k + i * ld * ELEM, ld);                                          \
-    }                                                                                                                            \
-    static void NAME(int R, float *s, const float *q, int hd_pad, const void *k, int64_t ld, int n_key)                          \
-    {                                                                                                                            \
-        for (; R >= DOT_R; R -= DOT_R, s += DOT_R * ATTN_KEYS, q += DOT_R * hd_pad)                                              \
-            NAME##_rows(DOT_R, s, q, hd_pad, k, ld, n_key);                                                                      \
-        for (; R > 0; R--, s += ATTN_KEYS, q += hd_pad) NAME##_rows(1, s, q, hd_pad, k, ld, n_key);                              \
+#define ATTN_DOT(NAME, LOAD, ELEM)                                                                                                         \
+    static inline __attribute__((always_inline)) void NAME##_n(const int R, const int K, float *s, const float *q, int hd_pad,             \
+                                                               const uint8_t *k, int64_t ld)                                               \
+    {                                                                                                                                      \
+        vf a[DOT_R][4];                                                                                                                    \
+        float sum[4];                                                                                                                      \
+        for (int r = 0; r < R; r++)                                                                                                        \
+            for (int j = 0; j < 4; j++) a[r][j] = vf_zero();                                                                               \
+        for (int d = 0; d < hd_pad; d += VL) {                                                                                             \
+            vf b[DOT_R];                                                                                                                   \
+            for (int r = 0; r < R; r++) b[r] = vf_load(q + r * hd_pad + d);                                                                \
+            for (int j = 0; j < K; j++) {                                                                                                  \
+                const vf kk = LOAD(k + (j * ld + d) * ELEM);                                                                               \
+                for (int r = 0; r < R; r++) a[r][j] = vf_fma(kk, b[r], a[r][j]);                                                           \
+            }                                                                                                                              \
+        }                                                                                                                                  \
+        for (int r = 0; r < R; r++) {                                                                                                      \
+            vf_hsum4(sum, a[r][0], a[r][1], a[r][2], a[r][3]);                                                                             \
+            memcpy(s + r * ATTN_KEYS, sum, (size_t)K * sizeof *sum);                                                                       \
+        }                                                                                                                                  \
+    }                                                                                                                                      \
+    static inline __attribute__((always_inline)) void NAME##_rows(const int R, float *s, const float *q, int hd_pad, const uint8_t *k,     \
+                                                                  int64_t ld, int n_key)                                                   \
+    {                                                                                                                                      \
+        int i = 0;                                                                                                                         \
+        for (; i + 4 <= n_key; i += 4) NAME##_n(R, 4, s + i, q, hd_pad, k + i * ld * ELEM, ld);                                            \
+        for (; i < n_key; i++) NAME##_n(R, 1, s + i, q, hd_pad, k + i * ld * ELEM, ld);                                                    \
+    }                                                                                                                                      \
+    static void NAME(int R, float *s, const float *q, int hd_pad, const void *k, int64_t ld, int n_key)                                    \
+    {                                                                                                                                      \
+        for (; R >= DOT_R; R -= DOT_R, s += DOT_R * ATTN_KEYS, q += DOT_R * hd_pad) NAME##_rows(DOT_R, s, q, hd_pad, k, ld, n_key);        \
+        for (; R > 0; R--, s += ATTN_KEYS, q += hd_pad) NAME##_rows(1, s, q, hd_pad, k, ld, n_key);                                        \
     }
 ATTN_DOT(attn_dot_f32, vf_load, 4)
 ATTN_DOT(attn_dot_f16, vf_load_f16, 2)

@@ -9,13 +9,13 @@
  * What depends on the weight's type is in matmul_weight_tmpl.h. DOT_T is the vector in which products are made, DOT_K its elements: VL floats, or 2 VL bf16 in the bf16 file.
  */
 #ifndef DOT_T
-#define DOT_T vf
-#define DOT_K VL
+#define DOT_T              vf
+#define DOT_K              VL
 #define DOT_FMA(w, x, acc) vf_fma(w, x, acc)
-#define DOT_LOAD(p) vf_load(p)
-#define DOT_STORE(p, v) vf_store(p, v)
-#define DOT_ELEM 4
-#define DOT_PACK_X pack_x_f32
+#define DOT_LOAD(p)        vf_load(p)
+#define DOT_STORE(p, v)    vf_store(p, v)
+#define DOT_ELEM           4
+#define DOT_PACK_X         pack_x_f32
 
 /* n rows of x, interleaved by steps, the last step padded with zeros. */
 static void pack_x_f32(void *panel, const float *x, int64_t ldx, int n, int64_t k)
@@ -65,11 +65,14 @@ static void matmul_tile(float *acc, const void *w, const void *x, int64_t n_step
     switch (n) {
     case 1: tile_n(acc, w, x, n_step, 1, first, out, ldo); break;
     case 2: tile_n(acc, w, x, n_step, 2, first, out, ldo); break;
-#define TILE_CASE(i) case i: if (TILE_X >= i) tile_n(acc, w, x, n_step, TILE_X >= i ? i : 1, first, out, ldo); break;
-    TILE_CASE(3)
-    TILE_CASE(4)
-    TILE_CASE(5)
-    TILE_CASE(6)
+#define TILE_CASE(i)                                                                                                                       \
+    case i:                                                                                                                                \
+        if (TILE_X >= i) tile_n(acc, w, x, n_step, TILE_X >= i ? i : 1, first, out, ldo);                                                  \
+        break;
+        TILE_CASE(3)
+        TILE_CASE(4)
+        TILE_CASE(5)
+        TILE_CASE(6)
 #undef TILE_CASE
     }
 }
@@ -86,4 +89,4 @@ static inline const uint8_t *dot_tail(uint8_t *t, const uint8_t *w, int64_t k0, 
 enum { PREFETCH_BYTES = 512 };
 
 #define MM_CAT_(a, b) a##_##b
-#define MM_CAT(a, b) MM_CAT_(a, b)
+#define MM_CAT(a, b)  MM_CAT_(a, b)

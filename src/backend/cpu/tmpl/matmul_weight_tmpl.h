@@ -24,7 +24,8 @@ static void MM_CAT(pack_w, W_NAME)(void *panel, const void *w, size_t row_bytes,
 
 /* nw weight rows times n rows of x; inlined with both constant. */
 static inline __attribute__((always_inline)) void MM_CAT(matvec_n, W_NAME)(float *out, int64_t ldo, const uint8_t *w, size_t rb,
-                                                                           const int nw, const uint8_t *x, size_t ldx, const int n, int64_t k)
+                                                                           const int nw, const uint8_t *x, size_t ldx, const int n,
+                                                                           int64_t k)
 {
     vf a[TILE_X][TILE_W];
     DOT_T b[TILE_X];
@@ -63,11 +64,10 @@ static void MM_CAT(matvec, W_NAME)(float *out, int64_t ldo, const void *w, size_
     const uint8_t *p = w;
     int64_t r = 0;
 
-    for (; r + TILE_W <= n_row; r += TILE_W, p += TILE_W * rb)
-        switch (n) {
-#define MATVEC_CASE(i)                                                                                    \
-    case i:                                                                                               \
-        if (TILE_X >= i) MM_CAT(matvec_n, W_NAME)(out + r, ldo, p, rb, TILE_W, x, ldx, TILE_X >= i ? i : 1, k); \
+    for (; r + TILE_W <= n_row; r += TILE_W, p += TILE_W * rb) switch (n) {
+#define MATVEC_CASE(i)                                                                                                                     \
+    case i:                                                                                                                                \
+        if (TILE_X >= i) MM_CAT(matvec_n, W_NAME)(out + r, ldo, p, rb, TILE_W, x, ldx, TILE_X >= i ? i : 1, k);                            \
         break;
             MATVEC_CASE(1)
             MATVEC_CASE(2)

@@ -155,16 +155,16 @@ static void scale_row(float *y, const float *x, float s, int64_t d)
 }
 
 /* A last partial vector of 2-byte elements goes through a copy, so that nothing past the row is read or written. */
-#define TO_F32_ROW(name, load)                            \
-    static void name(float *y, const void *w, int64_t n)  \
-    {                                                     \
-        const uint8_t *p = w;                             \
-        uint8_t t[2 * VL] = { 0 };                        \
-        int64_t i = 0;                                    \
-        for (; i + VL <= n; i += VL) vf_store(y + i, load(p + 2 * i)); \
-        if (i == n) return;                               \
-        memcpy(t, p + 2 * i, 2 * (size_t)(n - i));        \
-        vf_store_n(y + i, load(t), n - i);                \
+#define TO_F32_ROW(name, load)                                                                                                             \
+    static void name(float *y, const void *w, int64_t n)                                                                                   \
+    {                                                                                                                                      \
+        const uint8_t *p = w;                                                                                                              \
+        uint8_t t[2 * VL] = { 0 };                                                                                                         \
+        int64_t i = 0;                                                                                                                     \
+        for (; i + VL <= n; i += VL) vf_store(y + i, load(p + 2 * i));                                                                     \
+        if (i == n) return;                                                                                                                \
+        memcpy(t, p + 2 * i, 2 * (size_t)(n - i));                                                                                         \
+        vf_store_n(y + i, load(t), n - i);                                                                                                 \
     }
 TO_F32_ROW(f16_to_f32_row, vf_load_f16)
 TO_F32_ROW(bf16_to_f32_row, vf_load_bf16)

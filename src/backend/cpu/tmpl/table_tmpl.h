@@ -1,21 +1,21 @@
 /* Fills the kernel table with this file's set. Defines KERNELS_INIT(k); the last include of an instruction set's file. */
 
-#define W_NAME f32
+#define W_NAME  f32
 #define W_LABEL "F32"
-#define W_ELEM 4
-#define W_LOAD vf_load
+#define W_ELEM  4
+#define W_LOAD  vf_load
 #include "backend/cpu/tmpl/matmul_weight_tmpl.h"
 
-#define W_NAME f16
+#define W_NAME  f16
 #define W_LABEL "F16"
-#define W_ELEM 2
-#define W_LOAD vf_load_f16
+#define W_ELEM  2
+#define W_LOAD  vf_load_f16
 #include "backend/cpu/tmpl/matmul_weight_tmpl.h"
 
-#define W_NAME bf16
+#define W_NAME  bf16
 #define W_LABEL "BF16"
-#define W_ELEM 2
-#define W_LOAD vf_load_bf16
+#define W_ELEM  2
+#define W_LOAD  vf_load_bf16
 #include "backend/cpu/tmpl/matmul_weight_tmpl.h"
 
 static void table_fill(kernels *k)

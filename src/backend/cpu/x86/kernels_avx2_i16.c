@@ -164,8 +164,7 @@ INLINE void pack_w_block(uint8_t *o, uint8_t *scale, const uint8_t *w, int64_t k
     if (k % STEP) m = bits(m, tail);
     d = scale_of(most(m) / W_MAX);
     s = vf_set1(d.to);
-    for (; w < end; w += STEP * elem, o += TILE_W * STEP_BYTES)
-        _mm256_storeu_si256((__m256i *)o, quantize(load(w), load(w + 8 * elem), s));
+    for (; w < end; w += STEP * elem, o += TILE_W * STEP_BYTES) _mm256_storeu_si256((__m256i *)o, quantize(load(w), load(w + 8 * elem), s));
     if (k % STEP) _mm256_storeu_si256((__m256i *)o, quantize(load(tail), load(tail + 8 * elem), s));
     vf_store(scale, vf_set1(d.from));
 }
@@ -179,7 +178,8 @@ INLINE uint8_t *pack_w_rows(uint8_t *o, const uint8_t *w, size_t row_bytes, int 
 
     if (n < TILE_W) memset(o, 0, (size_t)(steps * TILE_W * STEP_BYTES + TILE_W * SCALE_BYTES));
     for (int j = 0; j < n; j++)
-        pack_w_block(o + j * STEP_BYTES, scale + j * SCALE_BYTES, w + (size_t)j * row_bytes, k < I16_BLOCK ? k : I16_BLOCK, elem, load, bits, most);
+        pack_w_block(o + j * STEP_BYTES, scale + j * SCALE_BYTES, w + (size_t)j * row_bytes, k < I16_BLOCK ? k : I16_BLOCK, elem, load,
+                     bits, most);
     return scale + TILE_W * SCALE_BYTES;
 }
 
@@ -245,8 +245,8 @@ static void tile(float *acc, const void *w, const void *x, int64_t n_step, int n
 }
 
 /* Few rows: each block of TILE_W weight rows becomes a panel in L1, and every row of x is a tile of one row on it. */
-INLINE void matvec(float *out, int64_t ldo, const uint8_t *w, size_t row_bytes, int64_t n_row, const uint8_t *x, size_t ldx, int n, int64_t k,
-                   const int elem, load8_fn load, __m256i (*bits)(__m256i, const void *), float (*most)(__m256i))
+INLINE void matvec(float *out, int64_t ldo, const uint8_t *w, size_t row_bytes, int64_t n_row, const uint8_t *x, size_t ldx, int n,
+                   int64_t k, const int elem, load8_fn load, __m256i (*bits)(__m256i, const void *), float (*most)(__m256i))
 {
     _Alignas(64) uint8_t panel[TILE_W * (BLOCK_STEPS * STEP_BYTES + SCALE_BYTES)];
     _Alignas(64) float acc[TILE_X][TILE_W * VL];
@@ -274,13 +274,22 @@ INLINE void matvec(float *out, int64_t ldo, const uint8_t *w, size_t row_bytes, 
         uint8_t *o = panel;                                                                                                                \
         for (; k > 0; k -= I16_BLOCK, p += I16_BLOCK * (ELEM)) o = pack_w_rows(o, p, row_bytes, n, k, ELEM, LOAD, BITS, NAME##_max);       \
     }                                                                                                                                      \
-    static void matvec_##NAME(float *out, int64_t ldo, const void *w, size_t rb, int64_t n_row, const void *x, size_t ldx, int n, int64_t k) \
+    static void matvec_##NAME(float *out, int64_t ldo, const void *w, size_t rb, int64_t n_row, const void *x, size_t ldx, int n,          \
+                              int64_t k)                                                                                                   \
     {                                                                                                                                      \
         matvec(out, ldo, w, rb, n_row, x, ldx, n, k, ELEM, LOAD, BITS, NAME##_max);                                                        \
     }                                                                                                                                      \
     static const matmul_type matmul_##NAME = {                                                                                             \
-        .name = LABEL, .k_step = STEP, .tile_x = TILE_X, .elem = 2, .block = BLOCK_STEPS, .block_bytes = SCALE_BYTES,                      \
-        .pack_x = pack_x, .pack_w = pack_w_##NAME, .tile = tile, .matvec = matvec_##NAME,                                                  \
+        .name = LABEL,                                                                                                                     \
+        .k_step = STEP,                                                                                                                    \
+        .tile_x = TILE_X,                                                                                                                  \
+        .elem = 2,                                                                                                                         \
+        .block = BLOCK_STEPS,                                                                                                              \
+        .block_bytes = SCALE_BYTES,                                                                                                        \
+        .pack_x = pack_x,                                                                                                                  \
+        .pack_w = pack_w_##NAME,                                                                                                           \
+        .tile = tile,                                                                                                                      \
+        .matvec = matvec_##NAME,                                                                                                           \
     };
 
 WEIGHT_TYPE(f32, "F32, 16-bit blocks", 4, vf_load, bits_max32)

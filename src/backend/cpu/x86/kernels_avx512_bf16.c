@@ -35,31 +35,31 @@ static void pack_x_bf16(void *panel, const float *x, int64_t ldx, int n, int64_t
     }
 }
 
-#define DOT_T __m512i
-#define DOT_K 32
-#define DOT_ELEM 2
+#define DOT_T              __m512i
+#define DOT_K              32
+#define DOT_ELEM           2
 #define DOT_FMA(w, x, acc) _mm512_dpbf16_ps(acc, (__m512bh)(w), (__m512bh)(x))
-#define DOT_LOAD(p) bf16_load(p)
-#define DOT_STORE(p, v) _mm512_storeu_si512(p, v)
-#define DOT_PACK_X pack_x_bf16
+#define DOT_LOAD(p)        bf16_load(p)
+#define DOT_STORE(p, v)    _mm512_storeu_si512(p, v)
+#define DOT_PACK_X         pack_x_bf16
 #include "backend/cpu/tmpl/matmul_tmpl.h"
 
-#define W_NAME f32
+#define W_NAME  f32
 #define W_LABEL "F32, bf16 dot"
-#define W_ELEM 4
-#define W_LOAD bf16_from_f32
+#define W_ELEM  4
+#define W_LOAD  bf16_from_f32
 #include "backend/cpu/tmpl/matmul_weight_tmpl.h"
 
-#define W_NAME f16
+#define W_NAME  f16
 #define W_LABEL "F16, bf16 dot"
-#define W_ELEM 2
-#define W_LOAD bf16_from_f16
+#define W_ELEM  2
+#define W_LOAD  bf16_from_f16
 #include "backend/cpu/tmpl/matmul_weight_tmpl.h"
 
-#define W_NAME bf16
+#define W_NAME  bf16
 #define W_LABEL "BF16, bf16 dot"
-#define W_ELEM 2
-#define W_LOAD bf16_load
+#define W_ELEM  2
+#define W_LOAD  bf16_load
 #include "backend/cpu/tmpl/matmul_weight_tmpl.h"
 
 void kernels_init_avx512_bf16(kernels *k)

@@ -49,9 +49,9 @@ static inline __m256 vf_half(vf a, int high)
 /* lanes i and i + 8 first, then ((0+1)+(2+3)) + ((4+5)+(6+7)) */
 static inline void vf_hsum4(float *out, vf a, vf b, vf c, vf d)
 {
-    const __m256 s = _mm256_hadd_ps(
-        _mm256_hadd_ps(_mm256_add_ps(vf_half(a, 0), vf_half(a, 1)), _mm256_add_ps(vf_half(b, 0), vf_half(b, 1))),
-        _mm256_hadd_ps(_mm256_add_ps(vf_half(c, 0), vf_half(c, 1)), _mm256_add_ps(vf_half(d, 0), vf_half(d, 1))));
+    const __m256 s =
+        _mm256_hadd_ps(_mm256_hadd_ps(_mm256_add_ps(vf_half(a, 0), vf_half(a, 1)), _mm256_add_ps(vf_half(b, 0), vf_half(b, 1))),
+                       _mm256_hadd_ps(_mm256_add_ps(vf_half(c, 0), vf_half(c, 1)), _mm256_add_ps(vf_half(d, 0), vf_half(d, 1))));
     _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
 }
 static inline float vf_hsum(vf a)
