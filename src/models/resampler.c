@@ -251,13 +251,9 @@ mo_status resampler_forward(resampler *m, float *embeds, const float *hidden, co
 {
     scratch_mark mark = scratch_now(s);
     pass_rows r;
+    mo_status st;
 
-    for (int i = 0; i < n_tile; i++) {
-        if (tile[i].rows < 1 || tile[i].cols < 1) return mo_fail(err, MO_E_ARG, "tile %d has no patches", i);
-        if (tile_patches(tile[i]) > n_row)
-            return mo_fail(err, MO_E_LIMIT, "tile %d has %lld patches, a pass takes %lld", i, (long long)tile_patches(tile[i]),
-                           (long long)n_row);
-    }
+    if ((st = tiles_check(tile, n_tile, n_row, err)) != MO_OK) return st;
     r = carve(s, &m->c, n_row);
     if (scratch_overflow(s)) {
         scratch_reset(s, mark);

@@ -8,7 +8,7 @@
 #include "models/bind.h"
 #include "models/config.h"
 #include "models/scratch.h"
-#include "models/siglip.h"
+#include "models/tiles.h"
 
 typedef struct resampler resampler;
 

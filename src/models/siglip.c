@@ -223,16 +223,6 @@ void siglip_scratch(scratch *s, const vision_config *c, int64_t n_row)
     scratch_release(s, m);
 }
 
-int tile_group(const tile_size *tile, int n_tile, int first, int64_t n_row, int n_tile_max, int64_t *n)
-{
-    int i = first;
-
-    *n = 0;
-    do *n += tile_patches(tile[i++]);
-    while (i < n_tile && i - first < n_tile_max && *n + tile_patches(tile[i]) <= n_row);
-    return i - first;
-}
-
 static void layer_forward(const siglip *m, const siglip_layer *l, float *x, const pass_rows *r, int n_tile, int64_t n)
 {
     const backend_ops *op = m->be->ops;
@@ -288,13 +278,9 @@ mo_status siglip_forward(siglip *m, float *hidden, const float *patch, const til
 {
     scratch_mark mark = scratch_now(s);
     pass_rows r;
+    mo_status st;
 
-    for (int i = 0; i < n_tile; i++) {
-        if (tile[i].rows < 1 || tile[i].cols < 1) return mo_fail(err, MO_E_ARG, "tile %d has no patches", i);
-        if (tile_patches(tile[i]) > n_row)
-            return mo_fail(err, MO_E_LIMIT, "tile %d has %lld patches, a pass takes %lld", i, (long long)tile_patches(tile[i]),
-                           (long long)n_row);
-    }
+    if ((st = tiles_check(tile, n_tile, n_row, err)) != MO_OK) return st;
     r = carve(s, &m->c, n_row);
     if (scratch_overflow(s)) {
         scratch_reset(s, mark);

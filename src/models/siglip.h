@@ -11,15 +11,9 @@
 #include "models/bind.h"
 #include "models/config.h"
 #include "models/scratch.h"
+#include "models/tiles.h"
 
 typedef struct siglip siglip;
-
-/* A tile in patches; its rows are in raster order. */
-typedef struct tile_size {
-    int32_t rows, cols;
-} tile_size;
-
-static inline int64_t tile_patches(tile_size t) { return (int64_t)t.rows * t.cols; }
 
 /* Which row of the position table a patch reads. */
 typedef enum siglip_positions {
@@ -46,8 +40,5 @@ mo_status siglip_forward(siglip *m, float *hidden, const float *patch, const til
 
 /* The position bucket, 0 .. n_side-1, of each patch 0 .. n-1 along a side of n patches. n_side: side of the table (70). */
 void siglip_buckets(int32_t *out, int32_t n, int32_t n_side);
-
-/* How many of the tiles from `first` on fit a pass of n_row rows and n_tile_max tiles; at least 1. *n: their rows. */
-int tile_group(const tile_size *tile, int n_tile, int first, int64_t n_row, int n_tile_max, int64_t *n);
 
 #endif
