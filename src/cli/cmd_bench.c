@@ -4,6 +4,8 @@
  *
  * Prefill and decode are the language model's forward, without sampling and templates; pictures and sounds go through a
  * session. Random tokens, pictures and sounds: how long a dense model computes does not depend on what it is told.
+ *
+ * With --against it alternates with other programs instead, on prefill and decode alone.
  */
 #include "cli/cli.h"
 
@@ -14,6 +16,7 @@
 #include <string.h>
 
 #include "cli/bench_measure.h"
+#include "cli/bench_peer.h"
 #include "cli/model_options.h"
 #include "cli/progress.h"
 #include "core/alloc.h"
@@ -23,12 +26,13 @@
 #include "media/image.h"
 #include "session/model.h"
 
-enum { RESULTS_MAX = 16, READ_BYTES = 512 << 20, RATE_HZ = 16000 };
+enum { RESULTS_MAX = 16, PEERS_MAX = 8, READ_BYTES = 512 << 20, RATE_HZ = 16000 };
 
 typedef struct options {
     model_options m;
     int32_t prompt, gen, image, repeat, json;
     float audio;
+    option_list against; /* programs */
 } options;
 
 typedef struct result {
@@ -51,7 +55,9 @@ typedef struct bench {
     int n_result;
     progress bar;
     mo_plan plan;
-    uint64_t peak;                            /* resident bytes */
+    uint64_t peak;                     /* resident bytes */
+    bench_sample against[BENCH_PARTS]; /* our own runs beside the peers' */
+    bench_peer peer[PEERS_MAX];
     double token_bytes, decode_s, read_speed; /* bytes a token reads; median seconds it takes; bytes per second */
 } bench;
 
@@ -64,6 +70,7 @@ static int parse(options *o, int argc, char **argv)
         { "audio", 0, OPTION_REAL, "S", "seconds of sound (1, and 30)", .out = &o->audio, .lo = 0.1, .hi = 3600 },
         { "repeat", 0, OPTION_INT, "R", "runs of each; median, least and most are shown (5)", .out = &o->repeat, .lo = 1,
           .hi = BENCH_RUNS_MAX },
+        { "against", 0, OPTION_LIST, "PEER", "a llama-bench to alternate with on this file, instead of all else", .out = &o->against },
         { "json", 0, OPTION_FLAG, NULL, "print one JSON object", .out = &o->json },
     };
     option_spec model[MODEL_SPECS];
@@ -80,6 +87,10 @@ static int parse(options *o, int argc, char **argv)
     };
     int n, code = options_parse(&table, argc, argv, &n);
 
+    if (code < 0 && o->against.n > PEERS_MAX) {
+        cli_error("--against: at most %d programs", PEERS_MAX);
+        return 2;
+    }
     return code < 0 ? model_options_check(&o->m) : code;
 }
 
@@ -280,6 +291,82 @@ static mo_status measure_sound(bench *b, double seconds, mo_error *err)
     return st;
 }
 
+/* ---- peers ------------------------------------------------------------------------------------------------------ */
+
+/* Our speeds once, each from an empty cache, as llama-bench does it. */
+static mo_status own_round(bench *b, double *speed, mo_error *err)
+{
+    double t;
+    mo_status st = feed(b, 0, b->n_past < 16 ? b->n_past : 16, err); /* caches and cores as warm as a second run finds them */
+
+    if (st == MO_OK) st = feed(b, 0, 1, err);
+    t = clock_ms();
+    if (st == MO_OK) st = feed(b, 0, b->n_past, err);
+    speed[BENCH_PREFILL] = b->n_past * 1e3 / (clock_ms() - t);
+    t = clock_ms();
+    for (int32_t k = 0; st == MO_OK && k < b->o->gen; k++) st = feed(b, k, 1, err);
+    speed[BENCH_DECODE] = b->o->gen * 1e3 / (clock_ms() - t);
+    for (int i = 0; st == MO_OK && i < BENCH_PARTS; i++) bench_add(&b->against[i], speed[i]);
+    return st;
+}
+
+static bench_task peer_task(const bench *b)
+{
+    int32_t n_thread = b->o->m.model.n_thread;
+
+    return (bench_task){ .path = b->path, .n_prompt = b->n_past, .n_gen = b->o->gen, .n_thread = n_thread ? n_thread : cpu_count() };
+}
+
+static mo_status measure_against(bench *b, mo_error *err)
+{
+    bench_task task;
+    double speed[BENCH_PARTS];
+    mo_status st;
+
+    if ((st = mo_model_open(&b->m, b->path, &b->o->m.model, err)) != MO_OK || (st = prepare(b, err)) != MO_OK) return st;
+    task = peer_task(b);
+    if (!b->o->m.quiet) progress_begin_steps(&b->bar, "rounds", (uint64_t)b->o->repeat, "rounds");
+    for (int i = 0; i < b->o->repeat; i++) {
+        if ((st = own_round(b, speed, err)) != MO_OK) return st;
+        for (int k = 0; k < b->o->against.n; k++) {
+            b->peer[k].program = b->o->against.use[k].value;
+            if ((st = bench_peer_round(&b->peer[k], &task, speed, err)) != MO_OK) return st;
+        }
+        progress_update(&b->bar, (uint64_t)i + 1);
+    }
+    return MO_OK;
+}
+
+static void print_against_text(const bench *b)
+{
+    const bench_task task = peer_task(b);
+
+    printf("%s, %s, minicpmo %s; %d round%s of ours and theirs in turn\n\n", mo_model_name(b->m), mo_model_device(b->m), mo_version(),
+           b->o->repeat, b->o->repeat == 1 ? "" : "s");
+    bench_peers_print(&task, b->against, b->peer, b->o->against.n);
+}
+
+static mo_status print_object(json_t *j, mo_error *err)
+{
+    char *text = j ? json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) : NULL;
+
+    json_decref(j);
+    if (!text) return mo_fail(err, MO_E_NOMEM, "no memory for JSON");
+    puts(text);
+    free(text); /* jansson's own allocation */
+    return MO_OK;
+}
+
+static mo_status print_against_json(const bench *b, mo_error *err)
+{
+    const bench_task t = peer_task(b);
+
+    return print_object(json_pack("{s:s,s:s,s:s,s:i,s:i,s:i,s:i,s:o}", "model", mo_model_name(b->m), "device", mo_model_device(b->m),
+                                  "version", mo_version(), "threads", t.n_thread, "prompt", t.n_prompt, "gen", t.n_gen, "rounds",
+                                  b->o->repeat, "against", bench_peers_json(b->against, b->peer, b->o->against.n)),
+                        err);
+}
+
 /* ---- all of it -------------------------------------------------------------------------------------------------- */
 
 static mo_status measure_memory(bench *b, mo_error *err)
@@ -340,7 +427,6 @@ static void print_text(const bench *b)
 static mo_status print_json(const bench *b, mo_error *err)
 {
     json_t *list = json_array(), *j;
-    char *text;
 
     for (int i = 0; i < b->n_result; i++) {
         const result *r = &b->result[i];
@@ -350,11 +436,15 @@ static mo_status print_json(const bench *b, mo_error *err)
     j = json_pack("{s:s,s:s,s:s,s:o,s:f,s:f,s:{s:I,s:I}}", "model", mo_model_name(b->m), "device", mo_model_device(b->m), "version",
                   mo_version(), "results", list, "token_bytes", b->token_bytes, "decode_share", decode_share(b), "memory", "peak_resident",
                   (json_int_t)b->peak, "planned", (json_int_t)b->plan.total);
-    text = j ? json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) : NULL;
-    json_decref(j);
-    if (!text) return mo_fail(err, MO_E_NOMEM, "no memory for JSON");
-    puts(text);
-    free(text); /* jansson's own allocation */
+    return print_object(j, err);
+}
+
+static mo_status print(const bench *b, mo_error *err)
+{
+    if (b->o->against.n && b->o->json) return print_against_json(b, err);
+    if (b->o->json) return print_json(b, err);
+    if (b->o->against.n) print_against_text(b);
+    else print_text(b);
     return MO_OK;
 }
 
@@ -377,18 +467,22 @@ int cmd_bench(int argc, char **argv)
     mo_status st;
     int code = parse(&o, argc, argv);
 
-    if (code >= 0) return code;
+    if (code >= 0) {
+        option_list_free(&o.against);
+        return code;
+    }
     if (!(b = mo_zalloc(sizeof *b))) {
+        option_list_free(&o.against);
         cli_error("no memory to measure");
         return 1;
     }
     b->o = &o;
     b->path = argv[1];
-    st = measure(b, &err);
+    st = o.against.n ? measure_against(b, &err) : measure(b, &err);
     progress_end(&b->bar);
-    if (st == MO_OK && o.json) st = print_json(b, &err);
-    else if (st == MO_OK) print_text(b);
+    if (st == MO_OK) st = print(b, &err);
     bench_free(b);
+    option_list_free(&o.against);
     if (st != MO_OK) cli_error("%s", err.message);
     return st == MO_OK ? 0 : 1;
 }

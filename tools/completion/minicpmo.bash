@@ -31,7 +31,7 @@ _minicpmo()
         --seed --max-tokens --stop --max-slices --no-image-id' ;;
     info) load+=' --tensors' ;;
     tokenize) load='--ids --decode --literal --json --help' ;;
-    bench) load+=' --prompt --gen --image --audio --repeat' ;;
+    bench) load+=' --prompt --gen --image --audio --repeat --against' ;;
     synth) load='--config --seed --tokenizer --type --shards --max-shard-size --threads -o --output --help' ;;
     trace) load='--case -o --help' ;;
     *) load=--help ;;

@@ -57,6 +57,7 @@ complete -c minicpmo -n "__fish_seen_subcommand_from synth" -l max-shard-size -x
 complete -c minicpmo -n "__fish_seen_subcommand_from bench" -l prompt -x -d 'tokens to feed'
 complete -c minicpmo -n "__fish_seen_subcommand_from bench" -l gen -x -d 'tokens to generate'
 complete -c minicpmo -n "__fish_seen_subcommand_from bench" -l repeat -x -d measurements
+complete -c minicpmo -n "__fish_seen_subcommand_from bench" -l against -r -d 'a llama-bench to compare with'
 complete -c minicpmo -n "__fish_seen_subcommand_from synth" -l config -r -d configuration
 complete -c minicpmo -n "__fish_seen_subcommand_from synth" -l seed -x -d 'which weights'
 complete -c minicpmo -n "__fish_seen_subcommand_from synth" -l tokenizer -r -d 'tokenizer files'

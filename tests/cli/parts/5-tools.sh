@@ -45,3 +45,41 @@ check_json "bench --json" "{'open', 'prefill 64', 'decode at 64', 'picture, side
 run bench "$model" --repeat 1 --prompt 16 --gen 2 --no-vision --no-audio
 check "bench of the language model alone" test "$rc" = 0
 refused "bench beyond the context" 1 "this model takes 40960" bench "$model" --prompt 40000 --gen 1000
+
+# A peer that prints what a llama-bench would; $FAKE picks how it goes wrong.
+cat >"$tmp/peer" <<'END'
+#!/usr/bin/env bash
+while [ $# -gt 0 ]; do
+    case $1 in -m) file=$2 ;; -p) p=$2 ;; -n) n=$2 ;; -t) t=$2 ;; esac
+    shift 2
+done
+entry() {
+    printf '{"build_commit":"abc1234","model_filename":"%s","n_threads":%s,"n_prompt":%s,"n_gen":%s,"avg_ts":%s}' "$file" "$t" "$@"
+}
+case ${FAKE:-} in
+crash) echo 'the weights are upside down' >&2 && exit 3 ;;
+signal) kill -9 $$ ;;
+garbage) echo 'hello [1, 2' && exit ;;
+flood) yes | head -c 3000000 && exit ;;
+other) file=/elsewhere/other.gguf ;;
+half) printf '[%s]' "$(entry "$p" 0 100)" && exit ;;
+esac
+echo "a fake peer" && printf '[%s,\n%s]\n' "$(entry "$p" 0 0.5)" "$(entry 0 "$n" 0.25)"
+END
+chmod +x "$tmp/peer"
+against() { refused "$1" 1 "$2" bench "$model" --no-vision --no-audio --prompt 8 --gen 2 --repeat 1 --quiet --against "$tmp/peer"; }
+
+run bench "$model" --no-vision --no-audio --prompt 8 --gen 2 --repeat 2 --threads 1 --json --against "$tmp/peer" --against="$tmp/peer"
+check_json "bench --against --json" "j['threads'] == 1 and j['rounds'] == 2 and [a['version'] for a in j['against']] == ['abc1234'] * 2 and all(a['prefill']['peer']['median'] == 0.5 and a['decode']['peer']['max'] == 0.25 and abs(a['decode']['ratio']['max'] / a['decode']['ours']['max'] - 4) < 1e-3 for a in j['against'])"
+run bench "$model" --no-vision --no-audio --prompt 8 --gen 2 --repeat 1 --against "$tmp/peer"
+check "bench --against" test "$rc" = 0 -a "$(grep -c 'ours / theirs' "$tmp/out")" = 2
+FAKE=crash against "a peer that fails" "peer ended with exit code 3, and said: the weights are upside down"
+FAKE=signal against "a peer that crashes" "was ended by signal 9"
+FAKE=garbage against "a peer that prints something else" "did not print llama-bench's JSON"
+FAKE=flood against "a peer that does not stop printing" "prints more than"
+FAKE=other against "a peer that timed another model" "timed another model: /elsewhere/other.gguf"
+FAKE=half against "a peer that did half" "has no speed of generating 2 tokens"
+mv "$tmp/peer" "$tmp/peer.sh"
+against "a peer that is not there" "cannot run $tmp/peer: No such file"
+# shellcheck disable=SC2046  # words are options
+refused "too many peers" 2 "at most 8 programs" bench "$model" $(printf ' --against %s' 1 2 3 4 5 6 7 8 9)
