@@ -16,7 +16,7 @@ build: deps ## the program and the library, into build/
 	@test -f $(BUILD)/build.ninja || meson setup $(BUILD)
 	@ninja -C $(BUILD)
 
-demo: ## make a small model with rule-made weights and show it a picture and a sound
+demo: ## chat with a small trained model, then show a picture and a sound to one of made-up weights
 	@BUILD=$(BUILD) tools/demo.sh
 
 check: ## every test there is; ends in one line: N passed, N failed

@@ -3,6 +3,7 @@
 #
 #   deps.sh           what building and running need
 #   deps.sh --check   also what the tests need
+#   deps.sh --demo    also what fetching the demo's trained model needs
 #
 # Package names are those of Debian 12. A thing counts as there when a program, a header module or a library can be
 # found, however it was installed; so on other systems this script says what to look for.
@@ -32,6 +33,9 @@ cmd aarch64-linux-gnu-gcc   | gcc-aarch64-linux-gnu | kernels for AArch64
 file /usr/aarch64-linux-gnu/include/stdio.h | libc6-dev-arm64-cross | their C library
 cmd qemu-aarch64            | qemu-user             | runs them here
 '
+DEMO_NEEDS='
+pip                         | python3-pip           | fetches the trained model of the demo
+'
 LINT_NEEDS='
 cmd clang-format            | clang-format          | layout
 cmd clang-tidy              | clang-tidy            | static analysis
@@ -45,6 +49,7 @@ probe() {
     module) pkg-config --exists "$2" 2>/dev/null ;;
     header) echo "#include <$2>" | gcc -E - >/dev/null 2>&1 ;;
     file) [ -e "$2" ] ;;
+    pip) python3 -m pip --version >/dev/null 2>&1 || /usr/bin/python3 -m pip --version >/dev/null 2>&1 ;;
     numpy) [ -n "$("$(dirname "$0")/numpy-python.sh")" ] ;;
     clang-rt) echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' | clang -x c -fsanitize=fuzzer,address -o /dev/null - 2>/dev/null ;;
     esac
@@ -54,9 +59,10 @@ needs=$BUILD_NEEDS
 case "${1:-}" in
 '') ;;
 --check) needs+=$CHECK_NEEDS ;;
+--demo) needs+=$DEMO_NEEDS ;;
 --lint) needs+=$LINT_NEEDS ;;
 *)
-    echo "usage: deps.sh [--check | --lint]" >&2
+    echo "usage: deps.sh [--check | --demo | --lint]" >&2
     exit 2
     ;;
 esac
