@@ -42,6 +42,19 @@ typedef struct tokenizer_lists {
 mo_status tokenizer_open_lists(tokenizer **out, const tokenizer_lists *l, mo_error *err);
 void tokenizer_close(tokenizer *t); /* accepts NULL */
 
+/* The other way round: `lists`, whose arrays are the dump's. */
+typedef struct tokenizer_dump {
+    tokenizer_lists lists;
+    buf text; /* of all tokens and merges */
+    tokenizer_text *tokens, *merges;
+    int32_t *types;
+} tokenizer_dump;
+
+/* n_vocab tokens: ids that the tokenizer lacks are "[PADn]" of type 5. MO_E_FORMAT: it has ids of n_vocab or above. Opened
+ * again, the lists encode alike, but tokens of the form <|…|> are special whatever they were, as in every converted file. */
+mo_status tokenizer_dump_lists(tokenizer_dump *out, const tokenizer *t, int32_t n_vocab, mo_error *err);
+void tokenizer_dump_free(tokenizer_dump *d); /* accepts a zeroed one */
+
 int32_t tokenizer_n_vocab(const tokenizer *t);                /* largest id + 1 */
 int32_t tokenizer_find(const tokenizer *t, const char *name); /* id of an added or vocabulary token by its text, -1 */
 bool tokenizer_is_special(const tokenizer *t, int32_t id);
