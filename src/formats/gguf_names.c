@@ -93,17 +93,25 @@ static bool is_ffn_swapped(const gguf *g)
     return t->dim[0] > t->dim[1];
 }
 
-gguf_naming gguf_naming_of(const gguf *g)
+gguf_naming gguf_naming_for(const char *architecture)
 {
     static const gguf_naming llm = NAMES(llm_names), vision = NAMES(vision_names), audio = NAMES(audio_names);
+    gguf_naming m = vision;
+
+    if (!strcmp(architecture, "whisper")) return audio;
+    if (strcmp(architecture, "clip")) return llm;
+    m.ffn_swapped = true;
+    return m;
+}
+
+gguf_naming gguf_naming_of(const gguf *g)
+{
     gguf_text arch = { 0 };
     gguf_naming m;
 
     gguf_get_text(g, "general.architecture", &arch);
-    if (gguf_text_is(arch, "whisper")) return audio;
-    if (!gguf_text_is(arch, "clip")) return llm;
-    m = vision;
-    m.ffn_swapped = is_ffn_swapped(g);
+    m = gguf_naming_for(gguf_text_is(arch, "clip") ? "clip" : gguf_text_is(arch, "whisper") ? "whisper" : "");
+    m.ffn_swapped = m.ffn_swapped && is_ffn_swapped(g);
     return m;
 }
 
@@ -133,21 +141,47 @@ static bool ends_with(const char *s, const char *end)
     return n >= m && !strcmp(s + n - m, end);
 }
 
+/* The official name of a line; the two of a feed-forward change places where the file has them so. */
+static const char *official_of(const gguf_naming *m, size_t i)
+{
+    const char *official = m->table[i].official;
+
+    if (m->ffn_swapped && ends_with(official, ".mlp.fc1")) return "vpm.encoder.layers.#.mlp.fc2";
+    if (m->ffn_swapped && ends_with(official, ".mlp.fc2")) return "vpm.encoder.layers.#.mlp.fc1";
+    return official;
+}
+
+/* A pattern with the digits in the place of '#', and what follows. */
+static void fill(char out[OFFICIAL_NAME_MAX], const char *pattern, const char *digits, int n_digit, const char *rest)
+{
+    const char *hash = strchr(pattern, '#');
+
+    if (hash) snprintf(out, OFFICIAL_NAME_MAX, "%.*s%.*s%s%s", (int)(hash - pattern), pattern, n_digit, digits, hash + 1, rest);
+    else snprintf(out, OFFICIAL_NAME_MAX, "%s%s", pattern, rest);
+}
+
 const char *gguf_official_name(const gguf_naming *m, const char *name, char out[OFFICIAL_NAME_MAX])
 {
     const char *digits = "", *rest = "";
     int n_digit = 0;
 
     for (size_t i = 0; i < m->n; i++) {
-        const char *official = m->table[i].official, *hash;
-
         if (!match(m->table[i].gguf, name, &digits, &n_digit, &rest)) continue;
-        if (m->ffn_swapped && ends_with(official, ".mlp.fc1")) official = "vpm.encoder.layers.#.mlp.fc2";
-        else if (m->ffn_swapped && ends_with(official, ".mlp.fc2")) official = "vpm.encoder.layers.#.mlp.fc1";
-        hash = strchr(official, '#');
-        if (hash) snprintf(out, OFFICIAL_NAME_MAX, "%.*s%.*s%s%s", (int)(hash - official), official, n_digit, digits, hash + 1, rest);
-        else snprintf(out, OFFICIAL_NAME_MAX, "%s%s", official, rest);
+        fill(out, official_of(m, i), digits, n_digit, rest);
         return out;
     }
     return name;
+}
+
+const char *gguf_name_of(const gguf_naming *m, const char *official, char out[OFFICIAL_NAME_MAX])
+{
+    const char *digits = "", *rest = "";
+    int n_digit = 0;
+
+    for (size_t i = 0; i < m->n; i++) {
+        if (!match(official_of(m, i), official, &digits, &n_digit, &rest)) continue;
+        fill(out, m->table[i].gguf, digits, n_digit, rest);
+        return out;
+    }
+    return NULL;
 }

@@ -14,8 +14,14 @@ typedef struct gguf_naming {
 } gguf_naming;
 
 gguf_naming gguf_naming_of(const gguf *g);
+/* What converters write for an architecture: "clip" and "whisper" are the encoders, all others language models. */
+gguf_naming gguf_naming_for(const char *architecture);
 
 /* The official name of `name`, in out; `name` itself where the table has no line for it. */
 const char *gguf_official_name(const gguf_naming *m, const char *name, char out[OFFICIAL_NAME_MAX]);
+
+/* The other way round: the file's name of an official tensor ("llm." before a language model's), in out; NULL where the table
+ * has no line for it. */
+const char *gguf_name_of(const gguf_naming *m, const char *official, char out[OFFICIAL_NAME_MAX]);
 
 #endif
