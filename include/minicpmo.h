@@ -121,10 +121,14 @@ MO_API mo_status mo_model_open(mo_model **out, const char *path, const mo_model_
 /* Close it; its sessions must be gone. Accepts NULL. */
 MO_API void mo_model_close(mo_model *m);
 
-MO_API const char *mo_model_name(const mo_model *m); /* "MiniCPM-o 4.5"; lives as long as the model */
+MO_API const char *mo_model_name(const mo_model *m); /* "MiniCPM-o 4.5", or what a file calls its model; lives as long as the model */
 MO_API int mo_model_has_vision(const mo_model *m);
 MO_API int mo_model_has_audio(const mo_model *m);
 MO_API const char *mo_model_device(const mo_model *m); /* "CPU: avx2, 2 threads" */
+/* How conversations are written: "ChatML". *how, if asked for: why so, "recognised by its template"; NULL for a member of the
+ * family, which has a way of its own. Static strings. */
+MO_API const char *mo_model_chat(const mo_model *m, const char **how);
+MO_API int mo_model_chat_is_default(const mo_model *m); /* nothing said how; it may be wrong */
 
 /* ---- session ---------------------------------------------------------------------------------------------------- */
 

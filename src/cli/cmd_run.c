@@ -177,6 +177,14 @@ static mo_status answer_once(mo_session *s, const mo_model *m, const options *o,
     return st;
 }
 
+/* A guess that may be wrong is said, once. */
+static void note_default_chat(const mo_model *m, const options *o)
+{
+    const char *how, *kind = mo_model_chat(m, &how);
+
+    if (!o->m.quiet && mo_model_chat_is_default(m)) cli_note("(conversations are written as %s, %s)", kind, how);
+}
+
 static int run(const char *path, options *o)
 {
     bool is_chat = !o->prompt && !o->json && isatty(STDIN_FILENO);
@@ -189,8 +197,12 @@ static int run(const char *path, options *o)
     if ((st = model_options_open(&m, path, &o->m, &err)) != MO_OK) goto done;
     if ((st = mo_session_new(&s, m, &o->m.session, &err)) != MO_OK) goto done;
     if ((st = push_input(s, o, &err)) != MO_OK) goto done;
-    if (is_chat) code = chat_run(s, &(chat_opts){ o->system, o->m.quiet, o->m.verbose }, o->media.n > 0);
-    else st = answer_once(s, m, o, &err);
+    if (is_chat) {
+        code = chat_run(s, &(chat_opts){ m, o->system, o->m.quiet, o->m.verbose }, o->media.n > 0);
+    } else {
+        note_default_chat(m, o);
+        st = answer_once(s, m, o, &err);
+    }
 done:
     if (st != MO_OK && !ferror(stdout)) cli_error("%s", err.message);
     mo_session_free(s);

@@ -236,6 +236,21 @@ static void ignore_interrupt(struct sigaction *before)
     sigaction(SIGINT, &a, before);
 }
 
+/* What it is and takes; how it is spoken to, where that is not the family's own way. */
+static void greet(const mo_model *m)
+{
+    const bool sees = mo_model_has_vision(m), hears = mo_model_has_audio(m);
+    const char *how, *kind = mo_model_chat(m, &how);
+
+    cli_note("%s: %s.", mo_model_name(m),
+             sees && hears ? "text, pictures and sound"
+             : sees        ? "text and pictures, no sound"
+             : hears       ? "text and sound, no pictures"
+                           : "text only");
+    if (how) cli_note("Conversations are written as %s, %s.", kind, how);
+    cli_note("/help lists the commands; Ctrl-D leaves.");
+}
+
 int chat_run(mo_session *s, const chat_opts *o, bool is_open)
 {
     chat c = { .s = s, .o = *o, .is_open = is_open, .has_media = is_open };
@@ -253,7 +268,7 @@ int chat_run(mo_session *s, const chat_opts *o, bool is_open)
         cli_error("no memory for a conversation");
         st = MO_E_NOMEM;
     }
-    if (!o->quiet && st == MO_OK) cli_note("/help lists the commands; Ctrl-D leaves.");
+    if (!o->quiet && st == MO_OK) greet(o->model);
     while (st == MO_OK && !c.leave) st = one_line(&c, e, &line);
     line_editor_close(e);
     sigaction(SIGINT, &before, NULL);

@@ -7,7 +7,8 @@
 #include "minicpmo.h"
 
 typedef struct chat_opts {
-    const char *system; /* or NULL */
+    const mo_model *model; /* for the greeting */
+    const char *system;    /* or NULL */
     bool quiet, verbose;
 } chat_opts;
 

@@ -170,65 +170,46 @@ mo_status checkpoint_open_tokenizer(tokenizer **out, const char *path, mo_error 
     return st;
 }
 
-/* ---- template --------------------------------------------------------------------------------------------------- */
+/* ---- name ------------------------------------------------------------------------------------------------------- */
 
-/* Templates are programs; the ones we write ourselves are told by marks that no other has. The first line that fits counts. */
-static const struct {
-    const char *mark, *also;
-    chat_kind kind;
-} template_marks[] = {
-    { "<|start_header_id|>", "", CHAT_V25 },
-    { "<\xe7\x94\xa8\xe6\x88\xb7>", "", CHAT_V20 }, /* <用户> */
-    { "<|im_start|>", "enable_thinking", CHAT_V45 },
-    { "<|im_start|>", "You are a helpful assistant", CHAT_V26 }, /* Qwen2's default system message */
-    { "<|im_start|>", "", CHAT_V40 },
-    { "<|user|>", "<|assistant|>", CHAT_OMNILMM },
-};
-
-static chat_kind kind_by_template(gguf_text t)
+/* A file's words go to terminals: printable ASCII only. */
+void checkpoint_name(char out[CHECKPOINT_NAME], const model_config *c, const gguf *meta)
 {
-    for (size_t i = 0; i < sizeof template_marks / sizeof *template_marks; i++)
-        if (gguf_text_has(t, template_marks[i].mark) && (!*template_marks[i].also || gguf_text_has(t, template_marks[i].also)))
-            return template_marks[i].kind;
-    return CHAT_V40;
+    gguf_text name = { 0 };
+    size_t n = 0;
+
+    if (c->member == MEMBER_TEXT && meta) gguf_get_text(meta, "general.name", &name);
+    for (size_t i = 0; i < name.n && n < CHECKPOINT_NAME - 1; i++)
+        if (name.s[i] >= 0x20 && name.s[i] < 0x7f) out[n++] = name.s[i];
+    out[n] = 0;
+    if (!n) snprintf(out, CHECKPOINT_NAME, "%s", model_member_name(c->member));
 }
 
-chat_kind checkpoint_chat(const model_config *c, const gguf *meta, bool *guessed)
+/* ---- template --------------------------------------------------------------------------------------------------- */
+
+mo_status checkpoint_chat(chat_format *out, const model_config *c, const gguf *meta, mo_error *err)
 {
     gguf_text t = { 0 };
 
-    *guessed = false;
+    *out = (chat_format){ .origin = CHAT_OF_MEMBER };
     switch (c->member) {
-    case MEMBER_O45: return CHAT_O45;
-    case MEMBER_V45: return CHAT_V45;
-    case MEMBER_V40: return CHAT_V40;
-    case MEMBER_O26: return CHAT_O26;
-    case MEMBER_V26: return CHAT_V26;
-    case MEMBER_V25: return CHAT_V25;
-    case MEMBER_V20: return CHAT_V20;
-    case MEMBER_V10: return CHAT_V10;
-    case MEMBER_OMNILMM: return CHAT_OMNILMM;
+    case MEMBER_O45: out->kind = CHAT_O45; return MO_OK;
+    case MEMBER_V45: out->kind = CHAT_V45; return MO_OK;
+    case MEMBER_V40: out->kind = CHAT_V40; return MO_OK;
+    case MEMBER_O26: out->kind = CHAT_O26; return MO_OK;
+    case MEMBER_V26: out->kind = CHAT_V26; return MO_OK;
+    case MEMBER_V25: out->kind = CHAT_V25; return MO_OK;
+    case MEMBER_V20: out->kind = CHAT_V20; return MO_OK;
+    case MEMBER_V10: out->kind = CHAT_V10; return MO_OK;
+    case MEMBER_OMNILMM: out->kind = CHAT_OMNILMM; return MO_OK;
     case MEMBER_TEXT:
     case MEMBER_UNKNOWN: break;
     }
-    *guessed = true;
-    if (meta && gguf_get_text(meta, "tokenizer.chat_template", &t)) return kind_by_template(t);
-    if (meta) return CHAT_V40;
-    return c->llm.has_qk_norm ? CHAT_V45 : CHAT_V26; /* Qwen3 or Qwen2 ChatML */
-}
-
-const char *chat_kind_text(chat_kind kind)
-{
-    switch (kind) {
-    case CHAT_O45: return "Qwen3 ChatML with a speech mark";
-    case CHAT_V45: return "Qwen3 ChatML";
-    case CHAT_V40: return "ChatML";
-    case CHAT_O26: return "Qwen2.5 ChatML with a speech mark";
-    case CHAT_V26: return "Qwen2 ChatML";
-    case CHAT_V25: return "Llama 3 headers";
-    case CHAT_V20:
-    case CHAT_V10: return "<\xe7\x94\xa8\xe6\x88\xb7> and <AI>";
-    case CHAT_OMNILMM: return "Zephyr";
+    if (meta) {
+        gguf_get_text(meta, "tokenizer.chat_template", &t);
+        return chat_recognise(out, t.s, t.n, err);
     }
-    return "ChatML";
+    out->origin = CHAT_NO_TEMPLATE;
+    out->kind = c->llm.has_qk_norm ? CHAT_V45 : CHAT_V26; /* Qwen3 or Qwen2 ChatML */
+    return MO_OK;
 }

@@ -12,7 +12,7 @@
 
 #include "formats/gguf.h"
 #include "models/config.h"
-#include "tokenizer/chat_template.h"
+#include "tokenizer/chat_known.h"
 #include "tokenizer/tokenizer.h"
 
 typedef struct checkpoint {
@@ -34,10 +34,12 @@ void checkpoint_close(checkpoint *c); /* accepts a zeroed one */
 /* Of the checkpoint at `path`; meta as checkpoint_open gave it. */
 mo_status checkpoint_tokenizer(tokenizer **out, const char *path, const gguf *meta, mo_error *err);
 
-/* How conversations are written for this model. *guessed: the template in the file (or the lack of one) was matched by its
- * marks alone, so it is worth telling. meta may be NULL. */
-chat_kind checkpoint_chat(const model_config *c, const gguf *meta, bool *guessed);
-const char *chat_kind_text(chat_kind kind); /* "ChatML" */
+/* How conversations are written for this model. meta may be NULL. Free with chat_format_free. MO_E_NOMEM only. */
+mo_status checkpoint_chat(chat_format *out, const model_config *c, const gguf *meta, mo_error *err);
+
+/* What to call it: the member's name; of a plain language model, what its file calls it. meta may be NULL. */
+enum { CHECKPOINT_NAME = 96 };
+void checkpoint_name(char out[CHECKPOINT_NAME], const model_config *c, const gguf *meta);
 
 /* The tokenizer alone, of any kind of path. */
 mo_status checkpoint_open_tokenizer(tokenizer **out, const char *path, mo_error *err);

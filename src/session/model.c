@@ -226,7 +226,6 @@ static mo_status open_files(mo_model *m, const char *path, mo_error *err)
 {
     const checkpoint_opts o = { m->opts.vision_path, m->opts.audio_path, m->opts.vision == MO_OFF, m->opts.audio == MO_OFF };
     char message[512];
-    bool guessed;
     checkpoint c;
     mo_status st = checkpoint_open(&c, path, &o, err);
 
@@ -238,9 +237,11 @@ static mo_status open_files(mo_model *m, const char *path, mo_error *err)
     c.cfg = (model_config){ 0 };
     c.ts = NULL;
     c.meta = NULL;
-    m->chat = checkpoint_chat(&m->cfg, m->meta, &guessed);
-    if (guessed) {
-        snprintf(message, sizeof message, "conversations are written as %s", chat_kind_text(m->chat));
+    checkpoint_name(m->name, &m->cfg, m->meta);
+    st = checkpoint_chat(&m->chat, &m->cfg, m->meta, err);
+    if (st == MO_OK && m->chat.origin != CHAT_OF_MEMBER) {
+        snprintf(message, sizeof message, "conversations are written as %s, %s", chat_kind_text(m->chat.kind),
+                 chat_origin_text(m->chat.origin));
         say(m, message);
     }
     if (c.vision_path) {
@@ -252,7 +253,7 @@ static mo_status open_files(mo_model *m, const char *path, mo_error *err)
         say(m, message);
     }
     checkpoint_close(&c);
-    return MO_OK;
+    return st;
 }
 
 /* Configuration, tensors, backend and plan; no weights yet. */
@@ -348,6 +349,7 @@ void mo_model_close(mo_model *m)
         m->be->ops->destroy(m->be);
     }
     tokenizer_close(m->tok);
+    chat_format_free(&m->chat);
     gguf_free(m->meta);
     tensors_close(m->ts);
     model_config_free(&m->cfg);
@@ -379,7 +381,15 @@ mo_status model_session_fits(const mo_model *m, const mo_session_opts *o, mo_err
     return plan_fits(&p, err);
 }
 
-const char *mo_model_name(const mo_model *m) { return model_member_name(m->cfg.member); }
+const char *mo_model_name(const mo_model *m) { return m->name; }
+
+const char *mo_model_chat(const mo_model *m, const char **how)
+{
+    if (how) *how = m->chat.origin == CHAT_OF_MEMBER ? NULL : chat_origin_text(m->chat.origin);
+    return chat_kind_text(m->chat.kind);
+}
+
+int mo_model_chat_is_default(const mo_model *m) { return m->chat.origin == CHAT_UNRECOGNISED || m->chat.origin == CHAT_NO_TEMPLATE; }
 int mo_model_has_vision(const mo_model *m) { return m->vision != NULL; }
 int mo_model_has_audio(const mo_model *m) { return m->audio != NULL; }
 const char *mo_model_device(const mo_model *m) { return m->device; }

@@ -32,7 +32,8 @@ struct mo_model {
     model_config cfg;
     tensors *ts;
     gguf *meta;     /* of a GGUF model, or NULL */
-    chat_kind chat; /* how its conversations are written */
+    chat_format chat; /* how its conversations are written */
+    char name[CHECKPOINT_NAME];
     tokenizer *tok;
     backend *be;
     llm *llm;

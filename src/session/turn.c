@@ -57,10 +57,11 @@ static void message_items(const model_config *cfg, const message *m, prompt_item
 
 static prompt_options options_of(const mo_model *m, const turn_opts *o)
 {
-    prompt_options p = prompt_options_default(m->chat);
+    prompt_options p = prompt_options_default(m->chat.kind);
     tokenizer_roles roles = tokenizer_get_roles(m->tok);
 
     if (p.enable_thinking != CHAT_UNSET) p.enable_thinking = o->thinking ? CHAT_ON : CHAT_OFF;
+    p.default_system = m->chat.system;
     p.use_tts_template = o->speech_mark;
     p.omni_mode = o->omni;
     p.stream_input = o->stream_input;

@@ -206,11 +206,16 @@ static mo_status render_qwen3(const chat_message *msg, int n, const chat_options
 static void render_chatml(chat_kind kind, const chat_message *msg, int n, const chat_options *opt, buf *out)
 {
     bool speech = kind == CHAT_O26 && opt->use_tts_template;
+    const char *system = opt->default_system;
 
+    if (!system && kind == CHAT_V26) system = "You are a helpful assistant.";
+    if (!system && kind == CHAT_O26 && !speech) system = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.";
     if (kind == CHAT_V40 && opt->add_bos) buf_puts(out, "<s>");
-    if (kind == CHAT_V26 && !is_role(&msg[0], "system")) buf_puts(out, "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n");
-    if (kind == CHAT_O26 && !speech && !is_role(&msg[0], "system"))
-        buf_puts(out, "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n");
+    if (system && *system && !is_role(&msg[0], "system")) {
+        buf_puts(out, "<|im_start|>system\n");
+        buf_puts(out, system);
+        buf_puts(out, "<|im_end|>\n");
+    }
     for (int i = 0; i < n; i++) chatml_message(&msg[i], out);
     if (!opt->add_generation_prompt) return;
     buf_puts(out, "<|im_start|>assistant\n");
@@ -243,15 +248,18 @@ static mo_status render_minicpm(const chat_message *msg, int n, const chat_optio
 
 static mo_status render_zephyr(const chat_message *msg, int n, const chat_options *opt, buf *out, mo_error *err)
 {
+    static const char own[] =
+        "You are an artificial intelligence assistant, which gives helpful, detailed, and polite answers to the human's questions.";
+    const char *system = opt->default_system ? opt->default_system : own;
     int i = 0;
 
-    buf_puts(out, "<s><|system|>\n");
-    if (is_role(&msg[0], "system")) put(out, content_of(&msg[i++]));
-    else
-        buf_puts(
-            out,
-            "You are an artificial intelligence assistant, which gives helpful, detailed, and polite answers to the human's questions.");
-    buf_puts(out, "</s>\n");
+    buf_puts(out, "<s>");
+    if (is_role(&msg[0], "system") || *system) {
+        buf_puts(out, "<|system|>\n");
+        if (is_role(&msg[0], "system")) put(out, content_of(&msg[i++]));
+        else buf_puts(out, system);
+        buf_puts(out, "</s>\n");
+    }
     for (; i < n; i++) {
         if (!is_role(&msg[i], "user") && !is_role(&msg[i], "assistant"))
             return mo_fail(err, MO_E_ARG, "this model's prompt has no place for the role '%.40s' here", msg[i].role);

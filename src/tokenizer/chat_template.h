@@ -40,6 +40,8 @@ typedef struct chat_options {
     bool use_tts_template;
     bool add_bos;          /* V4.0 only: begin with <s>. V2.5, V2.0, V1.0 and OmniLMM always begin with theirs */
     const py_value *tools; /* list; NULL: none. Qwen3 only */
+    /* The system message of a conversation that has none, in ChatML and Zephyr: NULL the kind's own, "" none at all. */
+    const char *default_system;
 } chat_options;
 
 /* Append the prompt's text. MO_E_ARG: no messages, or a role or a tool call that the template has no place for. */

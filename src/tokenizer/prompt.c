@@ -253,7 +253,7 @@ static mo_status count(const prompt_item *item, int32_t n, int32_t *n_media, boo
 static mo_status render(buf *raw, prompt *p, const prompt_options *opt, const prompt_message *msg, int n, media *m, mo_error *err)
 {
     const char *joiner = opt->omni_mode || opt->stream_input ? "" : "\n";
-    chat_options chat = { !opt->teacher_forcing, opt->enable_thinking, p->use_tts_template, opt->add_bos, opt->tools };
+    chat_options chat = { !opt->teacher_forcing, opt->enable_thinking, p->use_tts_template, opt->add_bos, opt->tools, opt->default_system };
     chat_message *c = mo_calloc((size_t)n, sizeof *c);
     size_t *at = mo_calloc(2 * (size_t)n + 1, sizeof *at);
     buf flat = { 0 };

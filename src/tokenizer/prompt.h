@@ -48,6 +48,7 @@ typedef struct prompt_options {
     int32_t n_audio_chunk;  /* embeddings of a second of audio */
     int32_t max_inp_length; /* keep the first so many ids; 0: all */
     const py_value *tools;
+    const char *default_system; /* as in chat_options */
 } prompt_options;
 
 /* What the member's chat() does by default. */
