@@ -115,27 +115,45 @@ static mo_status tokenizer_from_gguf(tokenizer **out, const gguf *g, mo_error *e
     gguf_text model = { 0 }, pre = { 0 };
     tokenizer_text *tokens = NULL, *merges = NULL;
     int32_t *types = NULL;
+    float *scores = NULL;
     char pre_name[64];
-    size_t n_type = 0;
+    size_t n_type = 0, n_score = 0;
+    bool is_spm;
     mo_status st;
 
     gguf_get_text(g, "tokenizer.ggml.model", &model);
-    if (!gguf_text_is(model, "gpt2"))
-        return mo_fail(err, MO_E_UNSUPPORTED, "the vocabulary of '%.300s' is of kind '%.*s'; this build knows byte-level BPE ('gpt2')",
-                       g->file, (int)(model.n < 40 ? model.n : 40), model.n ? model.s : "");
+    is_spm = gguf_text_is(model, "llama");
+    if (!is_spm && !gguf_text_is(model, "gpt2"))
+        return mo_fail(
+            err, MO_E_UNSUPPORTED,
+            "the vocabulary of '%.300s' is of kind '%.*s'; this build knows byte-level BPE ('gpt2') and SentencePiece BPE ('llama')",
+            g->file, (int)(model.n < 40 ? model.n : 40), model.n ? model.s : "");
     if (gguf_get_text(g, "tokenizer.ggml.pre", &pre)) {
         snprintf(pre_name, sizeof pre_name, "%.*s", (int)(pre.n < 63 ? pre.n : 63), pre.s);
         l.pre = pre_name;
     }
+    l.add_bos = l.space_prefix = is_spm; /* what such a file means by leaving them out */
     gguf_get_bool(g, "tokenizer.ggml.add_bos_token", &l.add_bos);
+    gguf_get_bool(g, "tokenizer.ggml.add_space_prefix", &l.space_prefix);
     if ((st = get_texts(&tokens, &l.n_token, g, "tokenizer.ggml.tokens", err)) != MO_OK) goto done;
-    if ((st = get_texts(&merges, &l.n_merge, g, "tokenizer.ggml.merges", err)) != MO_OK) goto done;
+    if (is_spm && (st = gguf_get_reals(g, "tokenizer.ggml.scores", &scores, &n_score, err)) != MO_OK) goto done;
+    if (!is_spm && (st = get_texts(&merges, &l.n_merge, g, "tokenizer.ggml.merges", err)) != MO_OK) goto done;
     if (gguf_find(g, "tokenizer.ggml.token_type") && (st = gguf_get_ints(g, "tokenizer.ggml.token_type", &types, &n_type, err)) != MO_OK)
         goto done;
     if (types && n_type != l.n_token) {
         st = mo_fail(err, MO_E_FORMAT, "'%.300s' has %zu tokens but %zu token types", g->file, l.n_token, n_type);
         goto done;
     }
+    if (scores && n_score != l.n_token) {
+        st = mo_fail(err, MO_E_FORMAT, "'%.300s' has %zu tokens but %zu scores", g->file, l.n_token, n_score);
+        goto done;
+    }
+    if (is_spm) { /* SentencePiece's own ids for these, which files may leave unsaid */
+        if (l.unk < 0) l.unk = 0;
+        if (l.bos < 0) l.bos = 1;
+        if (l.eos < 0) l.eos = 2;
+    }
+    l.scores = scores;
     l.tokens = tokens;
     l.merges = merges;
     l.types = types;
@@ -144,6 +162,7 @@ done:
     mo_free(tokens);
     mo_free(merges);
     mo_free(types);
+    mo_free(scores);
     return st;
 }
 

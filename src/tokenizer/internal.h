@@ -4,6 +4,7 @@
  *     by_name  open addressing on the text          -> id
  *     by_pair  open addressing on (left, right)     -> rank, merged id
  *     trie     the added tokens, byte by byte       -> id, longest match
+ *     score    SentencePiece: how early a piece is merged, by id; no by_pair then
  */
 #ifndef MO_TOKENIZER_INTERNAL_H
 #define MO_TOKENIZER_INTERNAL_H
@@ -15,7 +16,7 @@
 #define TOKEN_TEXT_LIMIT 65536     /* bytes of a token's text */
 #define ADDED_TEXT_LIMIT 1024      /* bytes of an added token's text */
 
-enum { TOKEN_USED = 1, TOKEN_ADDED = 2, TOKEN_SPECIAL = 4 };
+enum { TOKEN_USED = 1, TOKEN_ADDED = 2, TOKEN_SPECIAL = 4, TOKEN_BYTE = 8 }; /* BYTE: SentencePiece's "<0x0A>" */
 
 typedef struct token_entry {
     uint32_t at, n; /* text in names */
@@ -55,6 +56,11 @@ struct tokenizer {
     tokenizer_roles roles;
     split_kind split;
     bool nfc, ignore_merges;
+
+    bool is_spm;        /* SentencePiece: pieces with scores, whole stretches are merged, spaces are U+2581 */
+    bool space_prefix;  /* a stretch begins with a space of its own, which decoding takes off again */
+    float *score;       /* [n_vocab] */
+    size_t n_piece_max; /* bytes of the longest piece */
 };
 
 /* vocab.c: building. Every call reports with one sentence. */
@@ -82,7 +88,8 @@ static inline const char *vocab_text(const tokenizer *t, int32_t id, size_t *n)
 uint32_t byte_to_symbol(unsigned char byte); /* GPT-2's byte alphabet: 21-7E, A1-AC, AE-FF are themselves */
 int symbol_to_byte(uint32_t cp);             /* -1: not of the alphabet */
 
-/* bpe.c: append the ids of one word. The workspace is reused from word to word. */
+/* bpe.c: append the ids of one word, or of a whole stretch of text between added tokens (SentencePiece). The workspace is
+ * reused from word to word. */
 typedef struct bpe_work {
     struct bpe_symbol *symbol;
     struct bpe_pair *heap;
@@ -90,9 +97,14 @@ typedef struct bpe_work {
     buf name;
 } bpe_work;
 
-bool bpe_word(const tokenizer *t, bpe_work *w, const char *word, size_t n, ids *out); /* false: no memory */
+bool bpe_word(const tokenizer *t, bpe_work *w, const char *word, size_t n, ids *out);    /* false: no memory */
+bool spm_stretch(const tokenizer *t, bpe_work *w, const char *text, size_t n, ids *out); /* the same */
 void bpe_work_free(bpe_work *w);
 const merge_slot *vocab_find_merge(const tokenizer *t, int32_t left, int32_t right); /* NULL: no such merge */
+
+/* spm.c */
+mo_status spm_open(tokenizer *t, const tokenizer_lists *l, mo_error *err);
+void spm_bytes(const tokenizer *t, int32_t id, buf *out); /* of a token that is not added */
 
 /* special.c: the o 4.5 family's added tokens, and writing a stand-in. */
 typedef struct family_token {

@@ -181,7 +181,7 @@ static mo_status load_pipeline(tokenizer *t, json_t *root, json_t *model, mo_err
     const char *type = json_string_value(json_object_get(model, "type"));
 
     if ((type && strcmp(type, "BPE")) || json_is_true(json_object_get(model, "byte_fallback")) || !tree_has(pre, "ByteLevel", 0))
-        return mo_fail(err, MO_E_UNSUPPORTED, "this tokenizer is not byte-level BPE (SentencePiece vocabularies are not supported)");
+        return mo_fail(err, MO_E_UNSUPPORTED, "this tokenizer is not byte-level BPE (SentencePiece vocabularies are read from GGUF files only)");
     t->nfc = tree_has(json_object_get(root, "normalizer"), "NFC", 0);
     t->ignore_merges = json_is_true(json_object_get(model, "ignore_merges"));
     if (tree_has(pre, "\\p{N}{1,3}", 0)) t->split = SPLIT_LLAMA3;
@@ -331,7 +331,7 @@ mo_status tokenizer_open_hf(tokenizer **out, const char *dir, mo_error *err)
         st = load_vocab_json(t, dir, err);
         if (st == MO_E_IO && has_file(dir, "tokenizer.model"))
             st = mo_fail(err, MO_E_UNSUPPORTED,
-                         "it has a SentencePiece model (tokenizer.model), which is not supported; a byte-level BPE vocabulary is needed");
+                         "it has a SentencePiece model (tokenizer.model), which is read from GGUF files only; a byte-level BPE vocabulary is needed");
         if (st != MO_OK || (st = load_merges_txt(t, dir, err)) != MO_OK) goto fail;
     }
     if ((st = vocab_finish(t, true, err)) != MO_OK || (st = load_config(t, dir, err)) != MO_OK) goto fail;
@@ -378,11 +378,16 @@ mo_status tokenizer_open_lists(tokenizer **out, const tokenizer_lists *l, mo_err
 
     *out = NULL;
     if (!(t = tokenizer_new(err))) return MO_E_NOMEM;
-    if ((st = set_pre(t, l->pre, err)) != MO_OK) goto fail;
     if (l->n_token > TOKEN_ID_LIMIT) {
         st = mo_fail(err, MO_E_LIMIT, "%zu tokens, more than the %d allowed", l->n_token, TOKEN_ID_LIMIT);
         goto fail;
     }
+    if (l->scores) {
+        if ((st = spm_open(t, l, err)) != MO_OK) goto fail;
+        *out = t;
+        return MO_OK;
+    }
+    if ((st = set_pre(t, l->pre, err)) != MO_OK) goto fail;
     for (size_t i = 0; i < l->n_token && st == MO_OK; i++) {
         int32_t type = l->types ? l->types[i] : 1;
         if (type == TYPE_CONTROL || type == TYPE_USER_DEFINED)

@@ -115,7 +115,8 @@ mo_status tokenizer_dump_lists(tokenizer_dump *out, const tokenizer *t, int32_t 
     mo_status st = MO_OK;
 
     memset(out, 0, sizeof *out);
-    if (t->n_vocab > n_vocab)
+    if (t->is_spm) st = mo_fail(err, MO_E_UNSUPPORTED, "a SentencePiece vocabulary cannot be written as lists of merges");
+    else if (t->n_vocab > n_vocab)
         st = mo_fail(err, MO_E_FORMAT, "the tokenizer has %d tokens, the model's embeddings only %d", (int)t->n_vocab, (int)n_vocab);
     else if (!tokens || !merges || !by_rank || !(out->types = mo_calloc(n + 1, sizeof *out->types))) st = MO_E_NOMEM;
     if (st == MO_OK) {

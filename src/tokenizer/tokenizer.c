@@ -31,6 +31,7 @@ static bool encode_piece(const tokenizer *t, bpe_work *w, buf *valid, buf *norm,
         s = valid->data;
         n = valid->len;
     }
+    if (t->is_spm) return spm_stretch(t, w, s, n, out);
     if (t->nfc) {
         buf_clear(norm);
         nfc_put(norm, s, n);
@@ -90,6 +91,10 @@ void tokenizer_bytes(const tokenizer *t, int32_t id, buf *out)
 
     if (!is_id(t, id)) return;
     s = vocab_text(t, id, &n);
+    if (t->is_spm && !(t->entry[id].flags & TOKEN_ADDED)) {
+        spm_bytes(t, id, out);
+        return;
+    }
     if (!(t->entry[id].flags & TOKEN_ADDED)) {
         size_t i = 0;
         while (i < n) {
@@ -121,10 +126,12 @@ static mo_status decoded(const buf *raw, const buf *out, mo_error *err)
 mo_status tokenizer_decode(const tokenizer *t, const int32_t *id, size_t n, bool skip_special, buf *out, mo_error *err)
 {
     buf raw = { 0 };
+    size_t skip;
     mo_status st;
 
     put_ids(t, id, n, skip_special, &raw);
-    if (!raw.failed && raw.len) utf8_put_lossy(out, raw.data, raw.len);
+    skip = t->space_prefix && raw.len && *raw.data == ' ';
+    if (!raw.failed && raw.len > skip) utf8_put_lossy(out, raw.data + skip, raw.len - skip);
     st = decoded(&raw, out, err);
     buf_free(&raw);
     return st;
@@ -135,6 +142,7 @@ void detokenizer_init(detokenizer *d, const tokenizer *t, bool skip_special)
     memset(d, 0, sizeof *d);
     d->t = t;
     d->skip_special = skip_special;
+    d->drop_space = t->space_prefix;
 }
 
 static void put_fffd(detokenizer *d, buf *out)
@@ -151,6 +159,10 @@ mo_status detokenizer_push(detokenizer *d, const int32_t *id, size_t n, bool fin
     buf_put(out, d->held, (size_t)d->n_held);
     put_ids(d->t, id, n, d->skip_special, out);
     if (out->failed) goto nomem;
+    if (d->drop_space && out->len > start) {
+        if (out->data[start] == ' ') memmove(out->data + start, out->data + start + 1, --out->len - start);
+        d->drop_space = false;
+    }
     end = out->len;
     d->n_held = 0;
     for (size_t i = start; i < end;) {

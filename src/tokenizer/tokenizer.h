@@ -1,4 +1,5 @@
-/* Text to token ids and back. Byte-level BPE (Qwen2/2.5/3, Llama 3); which ids are special is known here and nowhere else.
+/* Text to token ids and back. Byte-level BPE (Qwen2/2.5/3, Llama 3) and SentencePiece BPE (MiniCPM, Mistral); which ids are
+ * special is known here and nowhere else.
  *
  *     text -- added tokens --> pieces -- NFC --> -- regex --> words -- bytes, merges --> ids
  *
@@ -21,8 +22,9 @@ typedef struct tokenizer tokenizer;
  * (added_tokens_decoder), added_tokens.json and special_tokens_map.json where they exist. */
 mo_status tokenizer_open_hf(tokenizer **out, const char *dir, mo_error *err);
 
-/* From lists, as other files hold them (GGUF: tokenizer.ggml.tokens, .token_type, .merges, .pre). Strings need not end
- * in NUL and are copied. */
+/* From lists, as other files hold them (GGUF: tokenizer.ggml.tokens, .token_type, .scores, .merges, .pre). Strings need not
+ * end in NUL and are copied. With scores it is a SentencePiece vocabulary (BPE by score, bytes as "<0x0A>"): spaces are U+2581
+ * in it, merges and pre are not looked at. */
 typedef struct tokenizer_text {
     const char *s;
     size_t n;
@@ -37,6 +39,8 @@ typedef struct tokenizer_lists {
     const char *pre;            /* "qwen2", "llama-bpe", "qwen35", "gpt2", "smollm"; NULL is "qwen2" */
     int32_t bos, eos, pad, unk; /* -1: none */
     bool add_bos;
+    const float *scores; /* [n_token] SentencePiece; NULL: byte-level BPE */
+    bool space_prefix;   /* SentencePiece: text begins with a space of its own, also after an added token */
 } tokenizer_lists;
 
 mo_status tokenizer_open_lists(tokenizer **out, const tokenizer_lists *l, mo_error *err);
@@ -90,6 +94,7 @@ mo_status tokenizer_decode(const tokenizer *t, const int32_t *id, size_t n, bool
 typedef struct detokenizer {
     const tokenizer *t;
     bool skip_special;
+    bool drop_space;       /* SentencePiece: the space before the first word is not the text's */
     unsigned char held[4]; /* a character that may still be completed */
     int n_held;
     size_t n_fffd; /* U+FFFD before it, waiting for something after them */

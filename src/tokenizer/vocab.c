@@ -28,6 +28,7 @@ void tokenizer_close(tokenizer *t)
     mo_free(t->by_name);
     mo_free(t->by_pair);
     mo_free(t->trie);
+    mo_free(t->score);
     mo_free(t);
 }
 

@@ -335,7 +335,7 @@ TEST(lists)
     tokenizer_text token[300], merge[1] = { { "a b", 3 } };
     int32_t type[300];
     char text[300][4];
-    tokenizer_lists l = { token, type, 300, merge, 1, "llama-bpe", 299, -1, 7, 1000, true };
+    tokenizer_lists l = { token, type, 300, merge, 1, "llama-bpe", 299, -1, 7, 1000, true, NULL, false };
     tokenizer *t;
     int id = 0;
 
