@@ -148,6 +148,10 @@ typedef struct mo_session_opts {
     uint64_t seed;
     int32_t max_tokens; /* of one answer */
     int32_t min_tokens;
+    /* Guess tokens from what was said before and confirm several in one pass: the answer is the same to the bit, only faster where
+     * text repeats. MO_AUTO: as far as it pays by what was measured; MO_ON: whenever the last two tokens occurred before. Not MO_OFF:
+     * a session holds 16 rows of logits. */
+    mo_switch speculate;
 
     int32_t thinking;    /* non-zero: let the model think aloud (<think>…</think>) first */
     int32_t omni;        /* non-zero: items of a message follow each other without line breaks (picture and sound by the second) */
@@ -194,7 +198,8 @@ MO_API mo_status mo_session_set_tools(mo_session *s, const char *json, mo_error 
  * MO_E_LIMIT: the prompt does not fit into n_ctx. */
 MO_API mo_status mo_session_answer(mo_session *s, mo_error *err);
 
-/* Do a bounded piece of the work: encode media, feed up to n_ubatch positions, or make one token.
+/* Do a bounded piece of the work: encode media, feed up to n_ubatch positions, or make tokens: as many as one pass of the model
+ * confirms, one or, with guesses (mo_session_opts.speculate), up to 16.
  *
  * MO_OK          something was done; events may be waiting
  * MO_E_AGAIN     nothing to do: the answer is complete (or none was asked for)
@@ -221,6 +226,7 @@ typedef struct mo_event {
     int64_t done, total;                     /* PROGRESS */
     mo_end_reason reason;                    /* END, with the figures of the answer: */
     int32_t n_prompt, n_reused, n_generated; /* positions of the prompt, those that were already cached, tokens made */
+    int32_t n_drafted, n_accepted;           /* guessed tokens that were fed, those of them that are in the answer */
     double encode_ms, prefill_ms, decode_ms;
 } mo_event;
 

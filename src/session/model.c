@@ -12,6 +12,7 @@
 #include "core/cpu.h"
 #include "core/memory.h"
 #include "session/draw.h"
+#include "session/speculate.h"
 
 enum { UBATCH_DEFAULT = 512, UBATCH_MAX = 4096, CTX_DEFAULT = 8192 };
 
@@ -29,7 +30,7 @@ mo_session_opts mo_session_opts_default(void)
                               .top_p = 0.8f,
                               .repetition_penalty = 1.02f,
                               .max_tokens = 4096,
-
+                              .speculate = MO_AUTO,
                               .image_ids = MO_AUTO };
 }
 
@@ -149,6 +150,12 @@ int32_t session_n_ctx(const model_config *c, const mo_session_opts *o)
     return kv_pages_for(n) * KV_PAGE;
 }
 
+int32_t session_logit_rows(const mo_model *m, const mo_session_opts *o)
+{
+    if (o->speculate == MO_OFF) return 1;
+    return m->opts.n_ubatch < DRAFT_MAX + 1 ? m->opts.n_ubatch : DRAFT_MAX + 1;
+}
+
 void model_plan_session(mo_plan *p, const mo_model *m, const mo_session_opts *o)
 {
     const model_config *c = &m->cfg;
@@ -156,8 +163,9 @@ void model_plan_session(mo_plan *p, const mo_model *m, const mo_session_opts *o)
     int32_t n_ctx = session_n_ctx(c, o);
 
     p->kv_cache = (uint64_t)kv_page_bytes(&kv) * (uint64_t)kv_pages_for(n_ctx);
-    /* logits, sampling's working copies, one pass of embeddings being fed */
-    p->session = (uint64_t)c->llm.n_vocab * (sizeof(float) + 24) + (uint64_t)m->opts.n_ubatch * (uint64_t)c->llm.n_embd * sizeof(float);
+    /* logits, sampling's working copies, one pass of embeddings being fed, what positions were made of */
+    p->session = (uint64_t)c->llm.n_vocab * ((uint64_t)session_logit_rows(m, o) * sizeof(float) + 24) +
+                 (uint64_t)m->opts.n_ubatch * (uint64_t)c->llm.n_embd * sizeof(float) + (uint64_t)n_ctx * sizeof(int64_t);
     plan_total(p);
 }
 

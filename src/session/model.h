@@ -80,5 +80,7 @@ mo_status session_check_opts(const mo_session_opts *o, const model_config *c, mo
 mo_status model_session_fits(const mo_model *m, const mo_session_opts *o, mo_error *err);
 /* n_ctx as it will be: the default filled in, rounded up to whole pages. */
 int32_t session_n_ctx(const model_config *c, const mo_session_opts *o);
+/* Rows of logits it holds at a time: one, and one for each guessed token (speculate.h). */
+int32_t session_logit_rows(const mo_model *m, const mo_session_opts *o);
 
 #endif

@@ -1,77 +1,18 @@
 /* A conversation's life: push, answer, step, pull (include/minicpmo.h).
  *
  *     IDLE --mo_session_answer--> ENCODE --media encoded--> FEED --prompt cached--> GENERATE --end--> IDLE
- *
- * `lock` guards what pushing threads touch: the conversation and the phase, which the stepping thread alone moves on.
- * `box_lock` guards the events and is held for moments only, so that pulling does not wait for a picture being sliced.
- * Order: lock, then box_lock. The model's step_lock lets sessions take turns on the device.
  */
-#include <math.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "core/alloc.h"
 #include "core/clock.h"
-#include "session/conversation.h"
 #include "session/encode.h"
-#include "session/model.h"
-#include "session/sampling.h"
-#include "session/stop.h"
-#include "session/turn.h"
+#include "session/generate.h"
+#include "session/session.h"
 #include "tokenizer/pyjson.h"
 #include "tokenizer/unicode.h"
 
-enum { STOP_TEXTS_MAX = 16, STOP_TEXT_BYTES = 128, TEXT_RESERVE = 64 << 10, IMAGE_SLICES_MAX = 100 };
-
-typedef enum phase { PHASE_IDLE, PHASE_ENCODE, PHASE_FEED, PHASE_GENERATE } phase;
-
-/* What waits to be pulled. Progress keeps the latest, text accumulates, the end comes last: bounded without loss. */
-typedef struct outbox {
-    bool has_progress, has_end;
-    mo_event progress, end;
-    buf text, taken; /* taken: what the last pull handed out */
-} outbox;
-
-struct mo_session {
-    mo_model *m;
-    mo_session_opts o;
-    pthread_mutex_t lock, box_lock;
-    atomic_bool interrupt;
-
-    /* under lock */
-    conversation conv;
-    bool open; /* the last message was begun by the user of this session and takes what is pushed */
-    phase phase;
-
-    outbox box; /* under box_lock */
-
-    buf tools;
-    char *stop_text[STOP_TEXTS_MAX];
-    size_t n_stop_text;
-
-    /* the stepping thread's */
-    int32_t n_ctx;
-    kv_pool pool;
-    kv_seq kv;
-    int64_t *key;  /* [n_ctx] what each cached position was made of */
-    turn turn;     /* the prompt being answered */
-    int32_t n_fed; /* positions of it that are cached */
-    sampler *sampler;
-    stop_matcher *stop;
-    detokenizer detok;
-    int32_t id_stop[2], id_speech_end; /* ends of an answer; end of its spoken text */
-    bool past_speech_end, is_ended;
-    int32_t n_generated;
-    buf piece, answer;   /* text of one token; the answer so far, as shown */
-    float *logits;       /* [n_vocab] */
-    float *embd;         /* [n_ubatch, n_embd] */
-    int32_t *feed_token; /* [n_ubatch] */
-    uint8_t *want;       /* [n_ubatch] */
-    kv_seq **feed_seq;   /* [n_ubatch] */
-    mo_event figures;    /* of the answer, becomes its END event */
-};
+enum { TEXT_RESERVE = 64 << 10, IMAGE_SLICES_MAX = 100 };
 
 /* ---- life ------------------------------------------------------------------------------------------------------- */
 
@@ -82,6 +23,8 @@ mo_status session_check_opts(const mo_session_opts *o, const model_config *c, mo
     if (o->kv_type != MO_KV_F16 && o->kv_type != MO_KV_F32) return mo_fail(err, MO_E_ARG, "unknown KV cache type %d", (int)o->kv_type);
     if (o->max_tokens < 1) return mo_fail(err, MO_E_ARG, "max_tokens is %d; it must be at least 1", o->max_tokens);
     if (o->min_tokens < 0) return mo_fail(err, MO_E_ARG, "min_tokens is %d; it must not be negative", o->min_tokens);
+    if (o->speculate < MO_AUTO || o->speculate > MO_ON)
+        return mo_fail(err, MO_E_ARG, "speculate is %d; it must be MO_OFF, MO_ON or MO_AUTO", o->speculate);
     if (o->max_slices < 0 || o->max_slices > IMAGE_SLICES_MAX)
         return mo_fail(err, MO_E_ARG, "max_slices is %d; it must be 0 to %d", o->max_slices, IMAGE_SLICES_MAX);
     return MO_OK;
@@ -135,7 +78,7 @@ static mo_status allocate(mo_session *s, mo_error *err)
     mo_status st;
 
     s->key = mo_calloc((size_t)s->n_ctx, sizeof *s->key);
-    s->logits = mo_calloc((size_t)c->n_vocab, sizeof *s->logits);
+    s->logits = mo_calloc((size_t)c->n_vocab * (size_t)session_logit_rows(s->m, &s->o), sizeof *s->logits);
     s->embd = mo_calloc(n_ubatch * (size_t)c->n_embd, sizeof *s->embd);
     s->feed_token = mo_calloc(n_ubatch, sizeof *s->feed_token);
     s->want = mo_calloc(n_ubatch, sizeof *s->want);
@@ -170,6 +113,7 @@ mo_status mo_session_new(mo_session **out, mo_model *m, const mo_session_opts *o
     pthread_mutex_init(&s->box_lock, NULL);
     atomic_fetch_add(&m->n_session, 1);
     find_ends(s);
+    drafter_init(&s->draft, o.speculate, session_logit_rows(m, &o) - 1);
     if ((st = open_sampler(s, err)) != MO_OK || (st = allocate(s, err)) != MO_OK) {
         mo_session_free(s);
         return st;
@@ -348,9 +292,10 @@ mo_status mo_session_add_stop(mo_session *s, const char *text, mo_error *err)
     size_t n = text ? strlen(text) : 0;
     mo_status st;
 
-    if (n < 1 || n > STOP_TEXT_BYTES) return mo_fail(err, MO_E_ARG, "a stop text of %zu bytes; it must have 1 to %d", n, STOP_TEXT_BYTES);
+    if (n < 1 || n > SESSION_STOP_BYTES)
+        return mo_fail(err, MO_E_ARG, "a stop text of %zu bytes; it must have 1 to %d", n, SESSION_STOP_BYTES);
     if ((st = lock_idle(s, err)) != MO_OK) return st;
-    if (s->n_stop_text == STOP_TEXTS_MAX) st = mo_fail(err, MO_E_LIMIT, "more than %d stop texts", STOP_TEXTS_MAX);
+    if (s->n_stop_text == SESSION_STOPS_MAX) st = mo_fail(err, MO_E_LIMIT, "more than %d stop texts", SESSION_STOPS_MAX);
     else if (!(s->stop_text[s->n_stop_text] = mo_strdup(text))) st = mo_fail(err, MO_E_NOMEM, "no memory for a stop text");
     else s->n_stop_text++;
     pthread_mutex_unlock(&s->lock);
@@ -495,7 +440,8 @@ static mo_status prepare_answer(mo_session *s, mo_error *err)
     sampler_reset(s->sampler, s->o.seed);
     detokenizer_init(&s->detok, s->m->tok, false);
     buf_clear(&s->answer);
-    s->n_generated = 0;
+    drafter_begin(&s->draft);
+    s->n_generated = s->n_draft = 0;
     s->past_speech_end = s->is_ended = false;
     s->figures = (mo_event){ .n_prompt = s->turn.n };
     atomic_store(&s->interrupt, false);
@@ -563,54 +509,6 @@ static mo_status step_feed(mo_session *s, mo_error *err)
     return MO_OK;
 }
 
-/* Show what a token adds, as far as no stop text may be in it. */
-static mo_status show(mo_session *s, const int32_t *id, size_t n, bool final, mo_error *err)
-{
-    size_t from = s->answer.len;
-    mo_status st;
-
-    buf_clear(&s->piece);
-    if ((st = detokenizer_push(&s->detok, id, n, final, &s->piece, err)) != MO_OK) return st;
-    if ((st = stop_push(s->stop, s->piece.data ? s->piece.data : "", s->piece.len, final, &s->answer, err)) != MO_OK) return st;
-    pthread_mutex_lock(&s->box_lock);
-    buf_put(&s->box.text, s->answer.data + from, s->answer.len - from);
-    if (s->answer.failed || s->box.text.failed) st = mo_fail(err, MO_E_NOMEM, "no memory for the answer's text");
-    pthread_mutex_unlock(&s->box_lock);
-    return st;
-}
-
-/* Nothing is left to be made: show what was held back. The step that called this finishes. */
-static mo_status end_answer(mo_session *s, mo_end_reason reason, mo_error *err)
-{
-    s->figures.reason = reason;
-    s->is_ended = true;
-    return show(s, NULL, 0, true, err);
-}
-
-/* GENERATE: choose a token from the logits, show it, feed it. */
-static mo_status step_generate(mo_session *s, mo_error *err)
-{
-    kv_seq *seq = &s->kv;
-    uint8_t want = LLM_WANT_LOGITS;
-    mo_status st;
-    int32_t id;
-
-    if ((st = sampler_next(s->sampler, s->logits, &id, err)) != MO_OK) return st;
-    sampler_accept(s->sampler, id);
-    s->n_generated++;
-    if (sampler_is_end(s->sampler, id)) return end_answer(s, MO_END_STOP, err);
-    if (id == s->id_speech_end) s->past_speech_end = true; /* the answer's text ends here, the model's turn does not */
-    if (!s->past_speech_end && (st = show(s, &id, 1, false, err)) != MO_OK) return st;
-    if (stop_hit(s->stop)) return end_answer(s, MO_END_STOP_TEXT, err);
-    if (s->n_generated >= s->o.max_tokens) return end_answer(s, MO_END_MAX_TOKENS, err);
-    if (s->kv.len + 1 > s->n_ctx) return end_answer(s, MO_END_CONTEXT, err);
-
-    llm_batch b = { .n_row = 1, .token = &id, .seq = &seq, .want = &want };
-    if ((st = llm_forward(s->m->llm, &s->m->scratch, s->m->opts.n_ubatch, &b, s->logits, NULL, err)) != MO_OK) return st;
-    s->key[s->kv.len - 1] = id;
-    return MO_OK;
-}
-
 mo_status mo_session_step(mo_session *s, mo_error *err)
 {
     double start = clock_ms(), *spent;
@@ -623,10 +521,10 @@ mo_status mo_session_step(mo_session *s, mo_error *err)
     if (p == PHASE_IDLE) return mo_fail(err, MO_E_AGAIN, "there is nothing to do");
     spent = p == PHASE_ENCODE ? &s->figures.encode_ms : p == PHASE_FEED ? &s->figures.prefill_ms : &s->figures.decode_ms;
     if (atomic_exchange(&s->interrupt, false)) {
-        st = end_answer(s, MO_END_INTERRUPTED, err);
+        st = generate_end(s, MO_END_INTERRUPTED, err);
     } else {
         pthread_mutex_lock(&s->m->step_lock);
-        st = p == PHASE_ENCODE ? step_encode(s, err) : p == PHASE_FEED ? step_feed(s, err) : step_generate(s, err);
+        st = p == PHASE_ENCODE ? step_encode(s, err) : p == PHASE_FEED ? step_feed(s, err) : generate_step(s, err);
         pthread_mutex_unlock(&s->m->step_lock);
     }
     *spent += clock_ms() - start;

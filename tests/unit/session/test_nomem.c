@@ -195,7 +195,7 @@ TEST(steps_do_not_allocate)
             n_step++;
             CHECK_INT(mo_alloc_count(), n_alloc);
         }
-        CHECK(n_step > 100);
+        CHECK(n_step > 10); /* a step may make several tokens */
         mo_session_free(s);
     }
     mo_model_close(m);
