@@ -79,6 +79,8 @@ typedef struct mo_model_opts {
     const char *isa;  /* which instruction sets may be used, "generic,avx2"; NULL: all that are there */
     int32_t fast;     /* non-zero: multiply in reduced precision where that is faster: bf16 pairs on AVX-512 BF16, 16-bit fixed
                              point on AVX2. No longer float32-exact; every equality of results still holds */
+    int32_t exact;    /* non-zero: multiply block-quantised weights as the float32 they stand for. Else their activations are rounded to
+                         int8 blocks first, which is several times faster. Not together with fast */
     mo_switch vision; /* MO_AUTO: load what the checkpoint has; MO_OFF: leave out; MO_ON: fail without */
     mo_switch audio;  /* the same */
     const char *vision_path, *audio_path; /* GGUF files of the encoders; NULL: looked for beside the language model's */

@@ -142,10 +142,11 @@ static mo_status push_question(mo_session *s, const options *o, const buf *quest
 static mo_status print_json(const answer *a, const mo_model *m, mo_error *err)
 {
     const mo_event *e = &a->end;
-    json_t *j = json_pack("{s:o, s:s, s:i, s:i, s:i, s:f, s:f, s:f, s:s, s:s}", "text",
+    json_t *j = json_pack("{s:o, s:s, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:f, s:s, s:s}", "text",
                           json_stringn(a->text.data ? a->text.data : "", a->text.len), "reason", answer_reason(e->reason), "n_prompt",
-                          e->n_prompt, "n_reused", e->n_reused, "n_generated", e->n_generated, "encode_ms", e->encode_ms, "prefill_ms",
-                          e->prefill_ms, "decode_ms", e->decode_ms, "model", mo_model_name(m), "device", mo_model_device(m));
+                          e->n_prompt, "n_reused", e->n_reused, "n_generated", e->n_generated, "n_drafted", e->n_drafted, "n_accepted",
+                          e->n_accepted, "encode_ms", e->encode_ms, "prefill_ms", e->prefill_ms, "decode_ms", e->decode_ms, "model",
+                          mo_model_name(m), "device", mo_model_device(m));
     char *text = j ? json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) : NULL;
 
     json_decref(j);

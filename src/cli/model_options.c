@@ -8,7 +8,13 @@
 #include "cli/progress.h"
 #include "core/cpu.h"
 
-model_options model_options_default(void) { return (model_options){ mo_model_opts_default(), mo_session_opts_default(), 0, 0 }; }
+#define SPECULATE_CHOICES "off|on|auto"
+enum { SPECULATE_AUTO = 2 };
+
+model_options model_options_default(void)
+{
+    return (model_options){ .model = mo_model_opts_default(), .session = mo_session_opts_default(), .speculate = SPECULATE_AUTO };
+}
 
 option_group model_options_group(option_spec spec[MODEL_SPECS], model_options *o)
 {
@@ -21,6 +27,9 @@ option_group model_options_group(option_spec spec[MODEL_SPECS], model_options *o
         { "threads", 0, OPTION_INT, "N", "threads to compute with (0: all cores)", .out = &o->model.n_thread, .lo = 0, .hi = 1024 },
         { "isa", 0, OPTION_TEXT, "LIST", "instruction sets that may be used, as generic,avx2 (all)", .out = &o->model.isa },
         { "fast", 0, OPTION_FLAG, NULL, "multiply in reduced precision where that is faster", .out = &o->model.fast },
+        { "exact", 0, OPTION_FLAG, NULL, "multiply quantised weights in float32, slowly", .out = &o->model.exact },
+        { "speculate", 0, OPTION_CHOICE, "MODE", "guess what repeats, same answer: off, on, auto (where it pays)", .out = &o->speculate,
+          .choices = SPECULATE_CHOICES },
         { "vision-file", 0, OPTION_TEXT, "FILE", NULL, .out = &o->model.vision_path },
         { "audio-file", 0, OPTION_TEXT, "FILE", "a GGUF model's encoders (looked for beside it)", .out = &o->model.audio_path },
         { "no-vision", 0, OPTION_FLAG, NULL, NULL, .out = &o->model.vision, .set_zero = true },
@@ -33,10 +42,15 @@ option_group model_options_group(option_spec spec[MODEL_SPECS], model_options *o
     return (option_group){ "model and memory", spec, MODEL_SPECS };
 }
 
-int model_options_check(const model_options *o)
+int model_options_check(model_options *o)
 {
+    o->session.speculate = o->speculate == SPECULATE_AUTO ? MO_AUTO : (mo_switch)o->speculate;
     if (o->quiet && o->verbose) {
         cli_error("--quiet and --verbose exclude each other");
+        return 2;
+    }
+    if (o->model.fast && o->model.exact) {
+        cli_error("--fast and --exact exclude each other");
         return 2;
     }
     if (cpu_isa_parse(o->model.isa) < 0) {

@@ -169,6 +169,7 @@ void answer_note_figures(const answer *a)
     if (e->encode_ms >= 1) fprintf(stderr, "pictures and sound %.2f s, ", e->encode_ms * 1e-3);
     fprintf(stderr, "prompt %d positions", e->n_prompt);
     if (e->n_reused) fprintf(stderr, " (%d reused)", e->n_reused);
-    fprintf(stderr, " in %.2f s, %.1f/s; answer %d tokens in %.2f s, %.1f/s]\n", e->prefill_ms * 1e-3, per_second(n_read, e->prefill_ms),
-            e->n_generated, e->decode_ms * 1e-3, per_second(e->n_generated, e->decode_ms));
+    fprintf(stderr, " in %.2f s, %.1f/s; answer %d tokens", e->prefill_ms * 1e-3, per_second(n_read, e->prefill_ms), e->n_generated);
+    if (e->n_accepted) fprintf(stderr, " (%d guessed)", e->n_accepted);
+    fprintf(stderr, " in %.2f s, %.1f/s]\n", e->decode_ms * 1e-3, per_second(e->n_generated, e->decode_ms));
 }

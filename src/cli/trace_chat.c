@@ -244,12 +244,14 @@ static mo_status run_chat(mo_model *m, const trace_ctx *ctx, const json_t *input
 
 mo_status trace_chat_stage(const char *stage, const trace_ctx *ctx, const json_t *input, trace_out *out, bool *known, mo_error *err)
 {
+    mo_model_opts o = mo_model_opts_default();
     mo_status st;
     mo_model *m;
 
     *known = !strcmp(stage, "chat");
     if (!*known) return MO_OK;
-    if ((st = mo_model_open(&m, ctx->model_dir, NULL, err)) != MO_OK) return st;
+    o.exact = 1; /* the golden tolerances are for float32 */
+    if ((st = mo_model_open(&m, ctx->model_dir, &o, err)) != MO_OK) return st;
     st = run_chat(m, ctx, input, out, err);
     mo_model_close(m);
     return st;

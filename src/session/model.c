@@ -197,6 +197,7 @@ static mo_status check_opts(const mo_model_opts *o, unsigned *isa, mo_error *err
         return mo_fail(err, MO_E_ARG, "unknown instruction set in '%s'; known: generic, avx2, avx512, avx512_bf16, neon, …, all", o->isa);
     if (o->n_thread < 0 || o->n_thread > 1024)
         return mo_fail(err, MO_E_ARG, "n_thread is %d; it must be 0 (every core) to 1024", o->n_thread);
+    if (o->fast && o->exact) return mo_fail(err, MO_E_ARG, "fast and exact exclude each other");
     if (o->n_ubatch < 1 || o->n_ubatch > UBATCH_MAX)
         return mo_fail(err, MO_E_ARG, "n_ubatch is %d; it must be 1 to %d", o->n_ubatch, UBATCH_MAX);
     *isa = (unsigned)mask;
@@ -281,6 +282,7 @@ static mo_status open_plan(mo_model **out, const char *path, const mo_model_opts
     if ((st = check_opts(&m->opts, &cpu.isa_mask, err)) != MO_OK) goto fail;
     cpu.n_thread = m->opts.n_thread;
     cpu.fast = m->opts.fast != 0;
+    cpu.exact_quant = m->opts.exact != 0;
     m->opts.isa = NULL; /* the caller's string: not kept */
     if ((st = open_files(m, path, err)) != MO_OK) goto fail;
     if ((st = choose_module(m, &m->cfg.has_vision, m->opts.vision, "vpm.embeddings.patch_embedding.weight", "vision", err)) != MO_OK)

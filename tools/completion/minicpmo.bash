@@ -2,7 +2,7 @@
 _minicpmo()
 {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
-    local load='--ctx --kv --ubatch --threads --isa --fast --vision-file --audio-file --no-vision --no-audio --quiet --verbose --json --help'
+    local load='--ctx --kv --ubatch --threads --isa --fast --exact --speculate --vision-file --audio-file --no-vision --no-audio --quiet --verbose --json --help'
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
         mapfile -t COMPREPLY < <(compgen -W 'run info tokenize bench synth trace --help --version' -- "$cur")
@@ -11,6 +11,9 @@ _minicpmo()
     case $prev in
     --image | --audio | --vision-file | --audio-file | --tools | --config | --tokenizer | -o | --output)
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        return ;;
+    --speculate)
+        mapfile -t COMPREPLY < <(compgen -W 'off on auto' -- "$cur")
         return ;;
     --kv)
         mapfile -t COMPREPLY < <(compgen -W 'f16 f32' -- "$cur")

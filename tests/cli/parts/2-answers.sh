@@ -18,6 +18,16 @@ for threads in 1 2 3; do
 done
 answer -p 'Hello' --seed 7 --ubatch 5
 check "passes of 5 positions, same answer" test "$out" = "$first"
+run run "$model" -p 'one two one two one two' --seed 7 --max-tokens 60 --speculate off --json
+plain=$(sed -n '/"text"/p' "$tmp/out")
+check_json "no guesses" "j['n_drafted'] == 0 == j['n_accepted']"
+for mode in on auto; do
+    run run "$model" -p 'one two one two one two' --seed 7 --max-tokens 60 --speculate $mode --json
+    check "--speculate $mode, same answer" test "$(sed -n '/"text"/p' "$tmp/out")" = "$plain"
+    check_json "--speculate $mode: figures" "0 <= j['n_accepted'] <= j['n_drafted']"
+done
+answer -p 'Hello' --seed 7 --exact
+check "--exact without quantised weights, same answer" test "$out" = "$first"
 answer -p 'Hello' --seed 8
 check "another seed, another answer" test "$out" != "$first"
 answer -p 'Hello' --seed 7 --quiet

@@ -128,6 +128,7 @@ TEST(options)
     BAD_MODEL(n_ubatch, 0, "n_ubatch");
     BAD_MODEL(n_ubatch, 5000, "n_ubatch");
     BAD_MODEL(isa, "mmx", "mmx");
+    BAD_MODEL(fast = mo.exact, 1, "exclude each other");
     REFUSED(mo_model_open(&m, NULL, NULL, &err), MO_E_ARG, "NULL");
     CHECK_INT(mo_model_open(&m, "/nowhere", NULL, &err), MO_E_IO);
     CHECK(!m);
