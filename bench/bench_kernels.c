@@ -1,6 +1,6 @@
 /* How fast the CPU kernels are, beside what the machine can do: streaming reads and multiply-adds in registers.
  *
- *     bench_kernels [-t threads] [-i isa,list] [-r repeats] [-o group] [-c 1] [-f 1]
+ *     bench_kernels [-t threads] [-i isa,list] [-r repeats] [-o group] [-d type] [-c 1] [-f 1]
  *
  * -f 1: reduced precision (cpu_backend_opts.fast). Shares stay those of the float32 limit; 16-bit products reach 1.6 of it.
  * -c 1: count the process's processor time instead of the clock's: comparable on a busy machine, meaningful with -t 1.
@@ -25,6 +25,7 @@
 #endif
 
 static int n_repeat = 5;
+static int32_t only_type = -1; /* of weights; -1: all */
 static clockid_t clock_id = CLOCK_MONOTONIC;
 
 static double now(void)
@@ -213,6 +214,7 @@ static void bench_matvec(backend *be, limits *l)
     printf("\nmatvec, weights from memory      n        ms      GB/s   share of streaming\n");
     for (size_t s = 0; s < sizeof shape / sizeof *shape; s++)
         for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+            if (only_type >= 0 && types[t] != only_type) continue;
             /* enough copies that no cache holds them */
             const int64_t rows = shape[s][0], k = shape[s][1];
             const double bytes = (double)rows * (double)dtype_row_bytes(types[t], k);
@@ -253,6 +255,7 @@ static void bench_gemm(backend *be, limits *l)
     printf("\nmatmul                                     n        ms   GFLOP/s   share of multiply-add peak\n");
     for (size_t s = 0; s < sizeof shape / sizeof *shape; s++)
         for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+            if (only_type >= 0 && types[t] != only_type) continue;
             const double peak = flop_peak(l), flop = 2.0 * shape[s][0] * shape[s][1] * shape[s][2];
             const double time = time_matmul(be, types[t], shape[s][0], shape[s][1], shape[s][2]);
             printf("  %6d x %-6d %-5s              %5d  %8.2f  %8.1f   %5.1f %% of %.1f\n", shape[s][0], shape[s][1],
@@ -379,9 +382,10 @@ int main(int argc, char **argv)
         else if (!strcmp(argv[i], "-c")) clock_id = atoi(argv[i + 1]) ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC;
         else if (!strcmp(argv[i], "-f")) opts.fast = atoi(argv[i + 1]) != 0;
         else if (!strcmp(argv[i], "-o")) only = argv[i + 1];
+        else if (!strcmp(argv[i], "-d")) only_type = !strcmp(argv[i + 1], "f32") ? MO_F32 : !strcmp(argv[i + 1], "f16") ? MO_F16 : MO_BF16;
         else {
-            fprintf(stderr,
-                    "usage: bench_kernels [-t threads] [-i isa,list] [-r repeats] [-c 0|1] [-f 0|1] [-o matvec|gemm|dense|paged|rows]\n");
+            fprintf(stderr, "usage: bench_kernels [-t threads] [-i isa,list] [-r repeats] [-c 0|1] [-f 0|1] [-d f32|f16|bf16] [-o "
+                            "matvec|gemm|dense|paged|rows]\n");
             return 2;
         }
     }

@@ -31,10 +31,24 @@ static mo_status cpu_sync(backend *be, mo_error *err)
     return MO_OK;
 }
 
+/* Asks for huge pages inside [p, p + bytes): activations are walked by columns of heads and rows of tiles, one page each. */
+static void wish_huge(void *p, size_t bytes)
+{
+#if defined(MADV_HUGEPAGE)
+    const uintptr_t at = ((uintptr_t)p + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1),
+                    end = ((uintptr_t)p + bytes) & ~(uintptr_t)(HUGE_PAGE - 1);
+    if (at < end) (void)madvise((uint8_t *)p + (at - (uintptr_t)p), end - at, MADV_HUGEPAGE); /* a wish only */
+#else
+    (void)p;
+    (void)bytes;
+#endif
+}
+
 static mo_status cpu_alloc(backend *be, void **out, size_t bytes, mo_error *err)
 {
     (void)be;
     if (!(*out = mo_alloc_aligned(bytes))) return mo_fail(err, MO_E_NOMEM, "no memory for %zu bytes of buffers", bytes);
+    wish_huge(*out, bytes);
     memset(*out, 0, bytes); /* also makes the pages resident, so that a step does not fault */
     return MO_OK;
 }
@@ -148,9 +162,7 @@ static bool work_memory(cpu_backend *c)
     if (!(c->memory = mo_alloc_aligned(bytes + HUGE_PAGE))) return false;
     at = ((uintptr_t)c->memory + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1);
     c->x_pack = (uint8_t *)at;
-#if defined(MADV_HUGEPAGE)
-    (void)madvise(c->x_pack, bytes, MADV_HUGEPAGE); /* a wish only */
-#endif
+    wish_huge(c->x_pack, bytes);
     for (int i = 0; i < c->n_thread; i++) c->scratch[i] = c->x_pack + X_PACK_BYTES + (size_t)i * SCRATCH_BYTES;
     return true;
 }

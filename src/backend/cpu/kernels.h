@@ -39,6 +39,7 @@ typedef struct matmul_type {
     int k_step;
     int tile_x; /* activation rows per tile, <= TILE_X_MAX */
     int elem;
+    int part_bytes;         /* about how much of a panel row to multiply before sums are parked in memory */
     int block, block_bytes; /* each `block` steps of a panel are followed by this many bytes a row (scales); 0: by nothing */
 
     /* Rows [0, n) of x, elements [0, k), into a panel of n rows (n <= tile_x). */

@@ -8,6 +8,10 @@
  *
  * What depends on the weight's type is in matmul_weight_tmpl.h. DOT_T is the vector in which products are made, DOT_K its elements: VL floats, or 2 VL bf16 in the bf16 file.
  */
+#ifndef VF_HSUM_TILE
+#define vf_hsum_tile(out, ldo, a, n) /* not taken: see tile_case */
+#endif
+
 #ifndef DOT_T
 #define DOT_T              vf
 #define DOT_K              VL
@@ -33,18 +37,15 @@ static void pack_x_f32(void *panel, const float *x, int64_t ldx, int n, int64_t 
 
 #endif
 
-/* Inlined with constant n: the accumulators stay in registers. No branch sees them alive (a start from zero reads zeros, a
- * final sum reads them back from memory), or the compiler would keep them on the stack on both sides of the loop. */
-static inline __attribute__((always_inline)) void tile_n(float *acc, const uint8_t *w, const uint8_t *x, int64_t n_step, const int n,
-                                                         bool first, float *out, int64_t ldo)
+/* Inlined with constant n. `from`: where the sums so far are, NULL: from nothing. `last`: they go to out, else to acc. */
+static inline __attribute__((always_inline)) void tile_n(float *acc, const float *from, const uint8_t *w, const uint8_t *x, int64_t n_step,
+                                                         const int n, const bool last, float *out, int64_t ldo)
 {
     enum { S = DOT_K * DOT_ELEM };
-    static const float zeros[TILE_X * TILE_W * VL];
-    const float *from = first ? zeros : acc;
     vf a[TILE_X][TILE_W];
 
     for (int i = 0; i < n; i++)
-        for (int j = 0; j < TILE_W; j++) a[i][j] = vf_load(from + (i * TILE_W + j) * VL);
+        for (int j = 0; j < TILE_W; j++) a[i][j] = from ? vf_load(from + (i * TILE_W + j) * VL) : vf_zero();
     for (int64_t s = 0; s < n_step; s++, w += TILE_W * S, x += n * S) {
         DOT_T b[TILE_X];
         for (int i = 0; i < n; i++) b[i] = DOT_LOAD(x + i * S);
@@ -53,21 +54,41 @@ static inline __attribute__((always_inline)) void tile_n(float *acc, const uint8
             for (int i = 0; i < n; i++) a[i][j] = DOT_FMA(ww, b[i], a[i][j]);
         }
     }
+    if (last) {
+        vf_hsum_tile(out, ldo, a, n);
+        return;
+    }
     for (int i = 0; i < n; i++)
         for (int j = 0; j < TILE_W; j++) vf_store(acc + (i * TILE_W + j) * VL, a[i][j]);
+}
+
+/* No branch at run time may see the accumulators alive, or the compiler keeps them on the stack on both sides of the loop. */
+static inline __attribute__((always_inline)) void tile_case(float *acc, const uint8_t *w, const uint8_t *x, int64_t n_step, const int n,
+                                                            bool first, float *out, int64_t ldo)
+{
+#ifdef VF_HSUM_TILE /* a loop for each way in and out: sums never leave the registers */
+    if (first && out) tile_n(acc, NULL, w, x, n_step, n, true, out, ldo);
+    else if (first) tile_n(acc, NULL, w, x, n_step, n, false, out, ldo);
+    else if (out) tile_n(acc, acc, w, x, n_step, n, true, out, ldo);
+    else tile_n(acc, acc, w, x, n_step, n, false, out, ldo);
+#else /* with few registers (AVX2) one loop between memory and memory is faster: zeros are read, a final sum reads acc again */
+    static const float zeros[TILE_X * TILE_W * VL];
+
+    tile_n(acc, first ? zeros : acc, w, x, n_step, n, false, out, ldo);
     if (!out) return;
     for (int i = 0; i < n; i++, acc += TILE_W * VL)
         vf_hsum4(out + i * ldo, vf_load(acc), vf_load(acc + VL), vf_load(acc + 2 * VL), vf_load(acc + 3 * VL));
+#endif
 }
 
 static void matmul_tile(float *acc, const void *w, const void *x, int64_t n_step, int n, bool first, float *out, int64_t ldo)
 {
     switch (n) {
-    case 1: tile_n(acc, w, x, n_step, 1, first, out, ldo); break;
-    case 2: tile_n(acc, w, x, n_step, 2, first, out, ldo); break;
+    case 1: tile_case(acc, w, x, n_step, 1, first, out, ldo); break;
+    case 2: tile_case(acc, w, x, n_step, 2, first, out, ldo); break;
 #define TILE_CASE(i)                                                                                                                       \
     case i:                                                                                                                                \
-        if (TILE_X >= i) tile_n(acc, w, x, n_step, TILE_X >= i ? i : 1, first, out, ldo);                                                  \
+        if (TILE_X >= i) tile_case(acc, w, x, n_step, TILE_X >= i ? i : 1, first, out, ldo);                                               \
         break;
         TILE_CASE(3)
         TILE_CASE(4)
@@ -84,6 +105,10 @@ static inline const uint8_t *dot_tail(uint8_t *t, const uint8_t *w, int64_t k0, 
     memcpy(t, w + k0 * elem, (size_t)((k - k0) * elem));
     return t;
 }
+
+/* 24 sums of 64 bytes cost more to park than it costs to read panels longer than L1 from L2; with half the registers a weight
+ * panel is used twice and should stay in L1. */
+enum { PART_BYTES = VL == 16 ? 10240 : 2048 };
 
 /* Weights come from memory in blocks too short for the hardware's prefetcher: ask this far ahead. */
 enum { PREFETCH_BYTES = 512 };

@@ -87,6 +87,7 @@ static const matmul_type MM_CAT(matmul, W_NAME) = {
     .k_step = DOT_K,
     .tile_x = TILE_X,
     .elem = DOT_ELEM,
+    .part_bytes = PART_BYTES,
     .pack_x = DOT_PACK_X,
     .pack_w = MM_CAT(pack_w, W_NAME),
     .tile = matmul_tile,

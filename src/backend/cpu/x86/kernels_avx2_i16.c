@@ -284,6 +284,7 @@ INLINE void matvec(float *out, int64_t ldo, const uint8_t *w, size_t row_bytes, 
         .k_step = STEP,                                                                                                                    \
         .tile_x = TILE_X,                                                                                                                  \
         .elem = 2,                                                                                                                         \
+        .part_bytes = 2048,                                                                                                                \
         .block = BLOCK_STEPS,                                                                                                              \
         .block_bytes = SCALE_BYTES,                                                                                                        \
         .pack_x = pack_x,                                                                                                                  \

@@ -54,6 +54,22 @@ static inline void vf_hsum4(float *out, vf a, vf b, vf c, vf d)
                        _mm256_hadd_ps(_mm256_add_ps(vf_half(c, 0), vf_half(c, 1)), _mm256_add_ps(vf_half(d, 0), vf_half(d, 1))));
     _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
 }
+/* The same for the n x 4 accumulators of a tile, two rows of it to a vector. */
+#define VF_HSUM_TILE
+static inline vf vf_add_pairs(vf a, vf b) { return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xdd)); }
+static inline vf vf_add_halves(vf a, vf b) { return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee)); }
+static inline vf vf_add_quarters(vf a, vf b) { return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd)); }
+static inline __attribute__((always_inline)) void vf_hsum_tile(float *out, int64_t ldo, vf (*a)[4], const int n)
+{
+    for (int i = 0; i < n; i += 2) {
+        vf *p = a[i], *q = a[i + 1 < n ? i + 1 : i];
+        const vf u = vf_add_pairs(vf_add_pairs(vf_add_halves(p[0], q[0]), vf_add_halves(p[1], q[1])),
+                                  vf_add_pairs(vf_add_halves(p[2], q[2]), vf_add_halves(p[3], q[3])));
+        const __m256 v = _mm512_castps512_ps256(vf_add_quarters(u, u));
+        _mm_storeu_ps(out + i * ldo, _mm256_castps256_ps128(v));
+        if (i + 1 < n) _mm_storeu_ps(out + (i + 1) * ldo, _mm256_extractf128_ps(v, 1));
+    }
+}
 static inline float vf_hsum(vf a)
 {
     float t[4];
