@@ -18,6 +18,22 @@ typedef struct gguf_writer gguf_writer;
 
 mo_status gguf_write_begin(gguf_writer **out, const char *path, mo_error *err);
 
+/* A file that takes long and whose unfinished part is worth keeping: PATH.part, with the journal PATH.part.log beside it. Nothing
+ * is made before gguf_write_resume, which comes after the declarations:
+ *
+ *     gguf_write_begin_kept(&w, path, err);  puts, declarations
+ *     gguf_write_resume(w, stamp, &n_done, err);
+ *     gguf_write_data(...) for the tensors from n_done on
+ *     gguf_write_end(w, err);
+ *
+ * What gguf_write_abort, a full disk or a crash leave behind is taken up by the next writer whose path, header and stamp are the
+ * same; tensors that are there are compared with their checksums first. MO_E_STATE: another process is writing it. */
+mo_status gguf_write_begin_kept(gguf_writer **out, const char *path, mo_error *err);
+/* stamp: whatever else the contents depend on (inputs, options). */
+mo_status gguf_write_resume(gguf_writer *w, uint64_t stamp, size_t *n_done, mo_error *err);
+/* Bytes the whole file has or will have. */
+uint64_t gguf_write_size(const gguf_writer *w);
+
 void gguf_put_text(gguf_writer *w, const char *key, const char *s, size_t n);
 void gguf_put_u32(gguf_writer *w, const char *key, uint32_t v);
 void gguf_put_i32(gguf_writer *w, const char *key, int32_t v);
@@ -35,7 +51,7 @@ void gguf_declare(gguf_writer *w, const char *name, int32_t type, int32_t n_dim,
 /* The next n bytes of the declared tensors' data; padding between them is put here, not by the caller. */
 mo_status gguf_write_data(gguf_writer *w, const void *data, size_t n, mo_error *err);
 
-/* Close and rename, or fail. Frees w either way; nothing is left behind after a failure. */
+/* Write through to the disk, close and rename, or fail. Frees w either way; after a failure nothing is left behind but what is kept. */
 mo_status gguf_write_end(gguf_writer *w, mo_error *err);
 void gguf_write_abort(gguf_writer *w); /* accepts NULL */
 
