@@ -90,7 +90,6 @@ static void add_llm(layout *l, const char *official, int32_t n_dim, const int64_
     if (!starts_with(official, l->c->llm.prefix)) return;
     snprintf(full, sizeof full, "%s%s", *l->c->llm.prefix ? "" : "llm.", official);
     if (!gguf_name_of(&naming, full, name)) return;
-    if (l->c->llm.is_tied && !strcmp(name, "output.weight")) return; /* the embeddings again */
     if (!set(l, &t, name, official, n_dim, dim)) return;
     if (is_permuted(l, official)) {
         t.head_rows = l->c->llm.head_dim;
