@@ -47,6 +47,16 @@ typedef struct epilogue {
     bool accumulate; /* y += instead of y = : a residual branch */
 } epilogue;
 
+/* One of several matmuls of the same x. */
+typedef struct matmul_part {
+    float *y; /* [n, w->n_row] */
+    int64_t ldy;
+    const weight *w;
+    const epilogue *ep; /* NULL: none */
+} matmul_part;
+
+enum { MATMUL_PARTS_MAX = 4 };
+
 /* Keys and values live in pages of KV_PAGE positions. One page of one layer holds K then V:
  * K [n_kv_head, KV_PAGE, head_dim], V [n_kv_head, KV_PAGE, head_dim], elements of kv_type. */
 enum { KV_PAGE = 64 };
@@ -111,6 +121,8 @@ typedef struct backend_ops {
 
     /* y[n, w->n_row] = x[n, w->n_col] W^T, then the epilogue (NULL: none). */
     void (*matmul)(backend *be, float *y, int64_t ldy, const weight *w, const float *x, int64_t ldx, int64_t n, const epilogue *ep);
+    /* matmul of each of n_part <= MATMUL_PARTS_MAX weights with one x: the same bits, less waiting. No y overlaps another or x. */
+    void (*matmul_group)(backend *be, const matmul_part *part, int n_part, const float *x, int64_t ldx, int64_t n);
     /* Rows of a weight as float32: y[n, n_col] = W[id[i]] * scale. Every id is in range (the caller checks). */
     void (*embed)(backend *be, float *y, int64_t ldy, const weight *w, const int32_t *id, int64_t n, float scale);
 

@@ -209,23 +209,23 @@ static mo_status place_rows(rows *r, const llm_batch *b, int32_t first, int32_t 
     return MO_OK;
 }
 
-/* Keys and values of all rows into the layer's cache. Leaves the normed rows in r->a. */
-static void store_keys(const llm *m, const rows *r, const kv_shape *kv, int n_seq, int32_t n, int il)
+/* Keys and values of all rows into the layer's cache; queries where all rows go on. Leaves the normed rows in r->a. */
+static void store_keys(const llm *m, const rows *r, const kv_shape *kv, int n_seq, int32_t n, int il, bool queries)
 {
     const backend_ops *op = m->be->ops;
     const llm_config *c = &m->cfg;
     const llm_layer *l = &m->layer[il];
-    int64_t d = c->n_embd, n_kv = (int64_t)c->n_kv_head * c->head_dim;
-    epilogue bias_k = { .bias = l->b_k }, bias_v = { .bias = l->b_v };
+    int64_t d = c->n_embd, n_q = (int64_t)c->n_head * c->head_dim, n_kv = (int64_t)c->n_kv_head * c->head_dim;
+    epilogue bias_q = { .bias = l->b_q }, bias_k = { .bias = l->b_k }, bias_v = { .bias = l->b_v };
+    matmul_part part[] = { { r->k, n_kv, &l->w_k, &bias_k }, { r->v, n_kv, &l->w_v, &bias_v }, { r->q, n_q, &l->w_q, &bias_q } };
 
     op->rms_norm(m->be, r->a, d, r->h, d, l->attn_norm, n, d, c->rms_eps);
-    op->matmul(m->be, r->k, n_kv, &l->w_k, r->a, d, n, &bias_k);
-    op->matmul(m->be, r->v, n_kv, &l->w_v, r->a, d, n, &bias_v);
+    op->matmul_group(m->be, part, queries ? 3 : 2, r->a, d, n);
     op->norm_rope(m->be, r->k, n_kv, l->k_norm, c->rms_eps, r->pos, m->inv_freq, n, c->n_kv_head, c->head_dim, m->rope);
     op->kv_store(m->be, r->seq, n_seq, r->at, r->k, r->v, n_kv, c->n_kv_head, c->head_dim, kv->type);
 }
 
-static void attend(const llm *m, const rows *r, const kv_shape *kv, int n_seq, int32_t n, int il)
+static void attend(const llm *m, const rows *r, const kv_shape *kv, int n_seq, int32_t n, int il, bool queries)
 {
     const backend_ops *op = m->be->ops;
     const llm_config *c = &m->cfg;
@@ -245,7 +245,7 @@ static void attend(const llm *m, const rows *r, const kv_shape *kv, int n_seq, i
                            .kv_type = kv->type,
                            .scale = 1.0f / sqrtf((float)c->head_dim) };
 
-    op->matmul(m->be, r->q, n_q, &l->w_q, r->a, d, n, &bias_q);
+    if (!queries) op->matmul(m->be, r->q, n_q, &l->w_q, r->a, d, n, &bias_q);
     op->norm_rope(m->be, r->q, n_q, l->q_norm, c->rms_eps, r->pos, m->inv_freq, n, c->n_head, c->head_dim, m->rope);
     op->attn_paged(m->be, &at);
     op->matmul(m->be, r->h, d, &l->w_o, r->o, n_q, n, &residual);
@@ -258,10 +258,10 @@ static void feed_forward_block(const llm *m, const rows *r, int32_t n, int il)
     const llm_layer *l = &m->layer[il];
     int64_t d = c->n_embd, f = c->n_ff;
     epilogue residual = { .scale = c->residual_scale, .accumulate = true };
+    matmul_part part[] = { { r->gate, f, &l->w_gate, NULL }, { r->up, f, &l->w_up, NULL } };
 
     op->rms_norm(m->be, r->a, d, r->h, d, l->ffn_norm, n, d, c->rms_eps);
-    op->matmul(m->be, r->gate, f, &l->w_gate, r->a, d, n, NULL);
-    op->matmul(m->be, r->up, f, &l->w_up, r->a, d, n, NULL);
+    op->matmul_group(m->be, part, 2, r->a, d, n);
     op->swiglu(m->be, r->gate, f, r->gate, f, r->up, f, n, f);
     op->matmul(m->be, r->h, d, &l->w_down, r->gate, f, n, &residual);
 }
@@ -378,10 +378,11 @@ static void layers(const llm *m, rows *r, const llm_batch *b, int32_t first, int
 
     for (int il = 0; il < m->cfg.n_layer; il++) {
         for (int i = 0; i < n_seq; i++) r->seq[i].layer_offset = (size_t)il * pool->layer_bytes;
-        store_keys(m, r, &pool->shape, n_seq, n, il);
-        if (il == m->cfg.n_layer - 1) n = keep_wanted(m, r, b->want ? b->want + first : NULL, n, &n_seq);
+        bool last = il == m->cfg.n_layer - 1, queries = !last || n == 1; /* the last layer's: of the rows that are kept */
+        store_keys(m, r, &pool->shape, n_seq, n, il, queries);
+        if (last) n = keep_wanted(m, r, b->want ? b->want + first : NULL, n, &n_seq);
         if (!n) return;
-        attend(m, r, &pool->shape, n_seq, n, il);
+        attend(m, r, &pool->shape, n_seq, n, il, queries);
         feed_forward_block(m, r, n, il);
     }
     write_outputs(m, r, r->want, n, out);

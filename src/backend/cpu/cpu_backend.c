@@ -136,6 +136,7 @@ static const backend_ops cpu_ops = {
     .weight_bytes = cpu_weight_bytes,
     .weight_free = cpu_weight_free,
     .matmul = cpu_matmul,
+    .matmul_group = cpu_matmul_group,
     .embed = cpu_embed,
     .rms_norm = cpu_rms_norm,
     .layer_norm = cpu_layer_norm,

@@ -38,7 +38,8 @@ mo_status cpu_backend_new_kernels(backend **out, const kernels *k, int n_thread,
 
 /* Ops by file. */
 void cpu_matmul(backend *be, float *y, int64_t ldy, const weight *w, const float *x, int64_t ldx, int64_t n, const epilogue *ep);
-void cpu_matmul_quant(cpu_backend *c, float *y, int64_t ldy, const weight *w, const float *x, int64_t ldx, int64_t n, const epilogue *ep);
+void cpu_matmul_group(backend *be, const matmul_part *part, int n_part, const float *x, int64_t ldx, int64_t n);
+void cpu_matmul_quant(cpu_backend *c, const matmul_part *part, int n_part, const float *x, int64_t ldx, int64_t n);
 void cpu_attn_dense(backend *be, const attn_dense_args *a);
 void cpu_attn_paged(backend *be, const attn_paged_args *a);
 

@@ -254,7 +254,7 @@ void cpu_matmul(backend *be, float *y, int64_t ldy, const weight *w, const float
     bool few;
 
     if (c->k.quant[w->type]) {
-        cpu_matmul_quant(c, y, ldy, w, x, ldx, n, ep);
+        cpu_matmul_quant(c, &(matmul_part){ y, ldy, w, ep }, 1, x, ldx, n);
         return;
     }
     if (ep) j.ep = *ep;
@@ -271,5 +271,17 @@ void cpu_matmul(backend *be, float *y, int64_t ldy, const weight *w, const float
         j.y = y + i * ldy;
         if (few) matmul_few(&j);
         else matmul_many(&j);
+    }
+}
+
+void cpu_matmul_group(backend *be, const matmul_part *part, int n_part, const float *x, int64_t ldx, int64_t n)
+{
+    cpu_backend *c = cpu_of(be);
+
+    for (int i = 0, k; i < n_part; i = k) { /* runs of quantised weights together */
+        for (k = i; k < n_part && c->k.quant[part[k].w->type]; k++) {
+        }
+        if (k > i) cpu_matmul_quant(c, part + i, k - i, x, ldx, n);
+        else cpu_matmul(be, part[i].y, part[i].ldy, part[i].w, x, ldx, n, part[i].ep), k++;
     }
 }

@@ -1,5 +1,7 @@
 /* y = W x for block-quantised weights: splits the work over threads and caches (kernels: quant_kernel in quant.h).
  *
+ * Several weights that share x (queries, keys and values) are one job: x is quantised once, threads wait for each other once.
+ *
  * Few rows: all of x is quantised first; threads take blocks of weight rows.
  *
  * Many rows: threads quantise x, chunk by chunk of all rows, [chunk][row]; then take blocks of up to n_strip panels of weight
@@ -17,25 +19,36 @@ enum {
     N_FEW = 8,                  /* up to here decoding anew for each Q_FEW rows costs less than panels */
     VEC_TASK_ROWS = 256,        /* most weight rows of a few-rows task */
     VEC_TASK_BYTES = 128 << 10, /* of weights, about */
+    SHARES_MAX = 64,
+    PACK_ALONE = 16384, /* elements of x that one thread packs before another would have woken */
     STRIPS_MAX = 4,
     X_ROWS_MAX = 512 /* activation rows of one pass of the many-rows path: their sums fit L2 */
 };
 _Static_assert(STRIPS_MAX * sizeof(q_panel) + X_ROWS_MAX * STRIPS_MAX * Q_ROWS * sizeof(float) <= (size_t)SCRATCH_BYTES,
                "scratch of the many-rows path");
 
-typedef struct quant_job {
-    cpu_backend *c;
+/* One of the weights that are multiplied with the same x. */
+typedef struct quant_part {
     const quant_kernel *t;
     const weight *w;
     float *y;
-    const float *x;
-    int64_t ldy, ldx, n;
+    int64_t ldy;
     epilogue ep;
-    int64_t n_chunk;
-    int64_t task_rows;        /* weight rows of a task */
+    int64_t task_rows, task0; /* weight rows of a task; its first task */
+} quant_part;
+
+typedef struct quant_job {
+    cpu_backend *c;
+    quant_part part[MATMUL_PARTS_MAX]; /* all with one form of x and one n_col */
+    int n_part;
+    const quant_kernel *t; /* of the first: how x is packed */
+    const float *x;
+    int64_t ldx, n, n_col, n_chunk;
     int64_t split_x, n_split; /* many: activation rows of a task, tasks across them */
     int64_t n_task;
     _Atomic int64_t next;
+    int n_share; /* few: every thread has a run of tasks of its own, and helps the others when it is done */
+    _Atomic int64_t taken[SHARES_MAX];
 } quant_job;
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -43,49 +56,100 @@ static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 static int64_t next_task(quant_job *j) { return atomic_fetch_add_explicit(&j->next, 1, memory_order_relaxed); }
 
-static void run_tasks(quant_job *j, pool_fn fn, int64_t n_task, bool alone)
+static void run_tasks(quant_job *j, pool_fn fn, int64_t n_task)
 {
     j->n_task = n_task;
     atomic_store_explicit(&j->next, 0, memory_order_relaxed);
-    if (alone || n_task == 1) fn(j, 0, 1);
+    if (n_task == 1) fn(j, 0, 1);
     else pool_run(j->c->pool, fn, j);
 }
 
-static void store(const quant_job *j, const float *raw, int64_t x_row, int64_t w_row, int64_t n)
+static const quant_part *part_of(const quant_job *j, int64_t task)
 {
-    j->c->k.epilogue(j->y + x_row * j->ldy + w_row, raw, j->ep.bias ? j->ep.bias + w_row : NULL, n, j->ep.act, j->ep.scale,
-                     j->ep.accumulate);
+    const quant_part *p = &j->part[j->n_part - 1];
+
+    while (task < p->task0) p--;
+    return p;
 }
 
-/* ---- few rows ---- */
+/* Tasks of at most `rows` weight rows, whole panels, of about one size in each part. Returns how many. */
+static int64_t cut_rows(quant_job *j, int64_t rows)
+{
+    int64_t n = 0;
+
+    for (quant_part *p = j->part; p < j->part + j->n_part; p++) {
+        p->task0 = n;
+        p->task_rows = ceil_div(ceil_div(p->w->n_row, ceil_div(p->w->n_row, rows)), Q_ROWS) * Q_ROWS;
+        n += ceil_div(p->w->n_row, p->task_rows);
+    }
+    return n;
+}
+
+static void store(const quant_job *j, const quant_part *p, const float *raw, int64_t x_row, int64_t w_row, int64_t n)
+{
+    j->c->k.epilogue(p->y + x_row * p->ldy + w_row, raw, p->ep.bias ? p->ep.bias + w_row : NULL, n, p->ep.act, p->ep.scale,
+                     p->ep.accumulate);
+}
+
+/* ---- few rows ----
+ *
+ * A thread reads its part of the weights front to back: what it fetches ahead is then what it uses next. */
+
+static void few_task(const quant_job *j, float *raw, int64_t task)
+{
+    const quant_part *p = part_of(j, task);
+    const size_t x_bytes = (size_t)j->n_chunk * j->t->few_bytes, rb = p->w->row_bytes;
+    const int64_t r0 = (task - p->task0) * p->task_rows, nr = min64(p->task_rows, p->w->n_row - r0);
+
+    for (int64_t i = 0; i < j->n; i += Q_FEW) {
+        const int ni = (int)min64(Q_FEW, j->n - i);
+        p->t->matvec(raw, VEC_TASK_ROWS, (const uint8_t *)p->w->data + (size_t)r0 * rb, rb, nr, j->c->x_pack + (size_t)i * x_bytes, x_bytes,
+                     ni, j->n_col);
+        for (int r = 0; r < ni; r++) store(j, p, raw + r * VEC_TASK_ROWS, i + r, r0, nr);
+    }
+}
+
+static int64_t share_start(const quant_job *j, int i) { return i * j->n_task / j->n_share; }
 
 static void few_part(void *arg, int i_thread, int n_thread)
 {
     quant_job *j = arg;
-    const size_t x_bytes = (size_t)j->n_chunk * j->t->few_bytes, rb = j->w->row_bytes;
-    float *raw = (float *)j->c->scratch[i_thread];
-    int64_t task;
 
     (void)n_thread;
-    while ((task = next_task(j)) < j->n_task) {
-        const int64_t r0 = task * j->task_rows, nr = min64(j->task_rows, j->w->n_row - r0);
-        for (int64_t i = 0; i < j->n; i += Q_FEW) {
-            const int ni = (int)min64(Q_FEW, j->n - i);
-            j->t->matvec(raw, VEC_TASK_ROWS, (const uint8_t *)j->w->data + (size_t)r0 * rb, rb, nr, j->c->x_pack + (size_t)i * x_bytes,
-                         x_bytes, ni, j->w->n_col);
-            for (int r = 0; r < ni; r++) store(j, raw + r * VEC_TASK_ROWS, i + r, r0, nr);
-        }
+    for (int s = 0; s < j->n_share; s++) {
+        const int share = (i_thread + s) % j->n_share;
+        const int64_t end = share_start(j, share + 1);
+        int64_t task;
+        while ((task = atomic_fetch_add_explicit(&j->taken[share], 1, memory_order_relaxed)) < end)
+            few_task(j, (float *)j->c->scratch[i_thread], task);
     }
+}
+
+static void pack_few_part(void *arg, int i_thread, int n_thread)
+{
+    quant_job *j = arg;
+    const size_t x_bytes = (size_t)j->n_chunk * j->t->few_bytes;
+
+    for (int64_t i = j->n * i_thread / n_thread; i < j->n * (i_thread + 1) / n_thread; i++)
+        j->t->pack_few(j->c->x_pack + (size_t)i * x_bytes, j->t->few_bytes, j->x + i * j->ldx, j->n_col);
 }
 
 static void matmul_few(quant_job *j)
 {
-    const size_t x_bytes = (size_t)j->n_chunk * j->t->few_bytes;
-    const int64_t rows = (int64_t)(VEC_TASK_BYTES / j->w->row_bytes) / Q_ROWS * Q_ROWS;
+    int64_t bytes = 0, n_row = 0, rows;
 
-    for (int64_t i = 0; i < j->n; i++) j->t->pack_few(j->c->x_pack + (size_t)i * x_bytes, j->t->few_bytes, j->x + i * j->ldx, j->w->n_col);
-    j->task_rows = rows < Q_ROWS ? Q_ROWS : min64(rows, VEC_TASK_ROWS);
-    run_tasks(j, few_part, ceil_div(j->w->n_row, j->task_rows), j->w->n_row * j->w->n_col * j->n < 65536);
+    for (int i = 0; i < j->n_part; i++) bytes += (int64_t)j->part[i].w->row_bytes * j->part[i].w->n_row, n_row += j->part[i].w->n_row;
+    if (j->n * j->n_col < PACK_ALONE) pack_few_part(j, 0, 1);
+    else pool_run(j->c->pool, pack_few_part, j);
+    /* Small weights have too few rows for large tasks: each thread should get four. */
+    bytes = min64(VEC_TASK_BYTES, bytes / (4 * j->c->n_thread));
+    rows = bytes / (int64_t)j->part[0].w->row_bytes / Q_ROWS * Q_ROWS;
+    rows = rows < Q_ROWS ? Q_ROWS : min64(rows, VEC_TASK_ROWS);
+    j->n_task = cut_rows(j, rows);
+    j->n_share = (int)min64(j->c->n_thread, SHARES_MAX);
+    for (int i = 0; i < j->n_share; i++) atomic_store_explicit(&j->taken[i], share_start(j, i), memory_order_relaxed);
+    if (j->n_task == 1 || n_row * j->n_col * j->n < 65536) few_part(j, 0, 1);
+    else pool_run(j->c->pool, few_part, j);
 }
 
 /* ---- many rows ---- */
@@ -97,17 +161,16 @@ static void pack_part(void *arg, int i_thread, int n_thread)
     quant_job *j = arg;
     int64_t task;
 
-    (void)i_thread;
     (void)n_thread;
     while ((task = next_task(j)) < j->n_task)
         for (int64_t i = task * PACK_ROWS; i < min64((task + 1) * PACK_ROWS, j->n); i++)
-            j->t->pack_many(j->c->x_pack + (size_t)i * j->t->many_bytes, (size_t)j->n * j->t->many_bytes, j->x + i * j->ldx, j->w->n_col);
+            j->t->pack_many(j->c->x_pack + (size_t)i * j->t->many_bytes, (size_t)j->n * j->t->many_bytes, j->x + i * j->ldx, j->n_col);
 }
 
 static void many_part(void *arg, int i_thread, int n_thread)
 {
     quant_job *j = arg;
-    const size_t xb = j->t->many_bytes, chunk_bytes = dtype_row_bytes(j->w->type, Q_CHUNK);
+    const size_t xb = j->t->many_bytes;
     q_panel *panel = (q_panel *)(void *)j->c->scratch[i_thread];
     float *acc = (float *)(void *)(panel + STRIPS_MAX);
     const int64_t lda = STRIPS_MAX * Q_ROWS;
@@ -115,58 +178,82 @@ static void many_part(void *arg, int i_thread, int n_thread)
 
     (void)n_thread;
     while ((task = next_task(j)) < j->n_task) {
-        const int64_t r0 = task / j->n_split * j->task_rows, nr = min64(j->task_rows, j->w->n_row - r0);
+        const quant_part *p = part_of(j, task / j->n_split);
+        const weight *w = p->w;
+        const size_t chunk_bytes = dtype_row_bytes(w->type, Q_CHUNK);
+        const int64_t r0 = (task / j->n_split - p->task0) * p->task_rows, nr = min64(p->task_rows, w->n_row - r0);
         const int64_t i0 = task % j->n_split * j->split_x, ni = min64(j->split_x, j->n - i0);
         const int ns = (int)ceil_div(nr, Q_ROWS);
 
         memset(acc, 0, (size_t)(ni * lda) * sizeof *acc);
         for (int64_t c = 0; c < j->n_chunk; c++) {
-            const int n_col = (int)min64(Q_CHUNK, j->w->n_col - c * Q_CHUNK);
-            const uint8_t *w = (const uint8_t *)j->w->data + (size_t)r0 * j->w->row_bytes + (size_t)c * chunk_bytes;
+            const int n_col = (int)min64(Q_CHUNK, j->n_col - c * Q_CHUNK);
+            const uint8_t *from = (const uint8_t *)w->data + (size_t)r0 * w->row_bytes + (size_t)c * chunk_bytes;
             const uint8_t *x = j->c->x_pack + (size_t)(c * j->n + i0) * xb;
 
             for (int s = 0; s < ns; s++)
-                j->t->unpack(panel + s, w + (size_t)(s * Q_ROWS) * j->w->row_bytes, j->w->row_bytes, (int)min64(Q_ROWS, nr - s * Q_ROWS),
+                p->t->unpack(panel + s, from + (size_t)(s * Q_ROWS) * w->row_bytes, w->row_bytes, (int)min64(Q_ROWS, nr - s * Q_ROWS),
                              n_col);
-            for (int64_t i = 0; i < ni; i += j->t->tile_x)
+            for (int64_t i = 0; i < ni; i += p->t->tile_x)
                 for (int s = 0; s < ns; s++)
-                    j->t->tile(acc + i * lda + s * Q_ROWS, lda, panel + s, x + (size_t)i * xb, xb, (int)min64(j->t->tile_x, ni - i), n_col);
+                    p->t->tile(acc + i * lda + s * Q_ROWS, lda, panel + s, x + (size_t)i * xb, xb, (int)min64(p->t->tile_x, ni - i), n_col);
         }
-        for (int64_t i = 0; i < ni; i++) store(j, acc + i * lda, i0 + i, r0, nr);
+        for (int64_t i = 0; i < ni; i++) store(j, p, acc + i * lda, i0 + i, r0, nr);
     }
 }
 
 static void matmul_many(quant_job *j)
 {
     const int64_t n_thread = j->c->n_thread, tx = j->t->tile_x;
-    int64_t n_block;
+    int64_t rows = j->t->n_strip, n_block;
 
-    run_tasks(j, pack_part, ceil_div(j->n, PACK_ROWS), false);
+    for (int i = 1; i < j->n_part; i++) rows = min64(rows, j->part[i].t->n_strip);
+    run_tasks(j, pack_part, ceil_div(j->n, PACK_ROWS));
     /* About four tasks per thread even things out; when the weights have too few rows for that, split x as well. */
-    j->task_rows = j->t->n_strip * Q_ROWS;
-    while (j->task_rows > Q_ROWS && ceil_div(j->w->n_row, j->task_rows) < 4 * n_thread) j->task_rows /= 2;
-    n_block = ceil_div(j->w->n_row, j->task_rows);
+    for (rows *= Q_ROWS; (n_block = cut_rows(j, rows)) < 4 * n_thread && rows > Q_ROWS; rows /= 2) {
+    }
     j->n_split = n_block >= 2 * n_thread ? 1 : min64(ceil_div(j->n, tx), ceil_div(2 * n_thread, n_block));
     j->split_x = ceil_div(ceil_div(j->n, j->n_split), tx) * tx;
     j->n_split = ceil_div(j->n, j->split_x);
-    run_tasks(j, many_part, n_block * j->n_split, false);
+    run_tasks(j, many_part, n_block * j->n_split);
 }
 
-void cpu_matmul_quant(cpu_backend *c, float *y, int64_t ldy, const weight *w, const float *x, int64_t ldx, int64_t n, const epilogue *ep)
+/* Parts of one form of x, all rows of it. */
+static void matmul_parts(cpu_backend *c, const matmul_part *part, int n_part, const float *x, int64_t ldx, int64_t n)
 {
+    const weight *w = part[0].w;
     const quant_kernel *t = c->k.quant[w->type];
-    quant_job j = { .c = c, .t = t, .w = w, .ldy = ldy, .ldx = ldx, .n_chunk = ceil_div(w->n_col, Q_CHUNK) };
+    quant_job j = { .c = c, .t = t, .ldx = ldx, .n_part = n_part, .n_col = w->n_col, .n_chunk = ceil_div(w->n_col, Q_CHUNK) };
     const bool few = n <= N_FEW;
     int64_t rows = few ? N_FEW : min64((int64_t)(X_PACK_BYTES / ((size_t)j.n_chunk * t->many_bytes)), X_ROWS_MAX);
 
-    if (ep) j.ep = *ep;
-    if (n <= 0) return;
+    for (int i = 0; i < n_part; i++) {
+        j.part[i] = (quant_part){ .t = c->k.quant[part[i].w->type], .w = part[i].w, .y = part[i].y, .ldy = part[i].ldy };
+        if (part[i].ep) j.part[i].ep = *part[i].ep;
+    }
     rows = ceil_div(n, ceil_div(n, rows)); /* passes of about one size */
     for (int64_t i = 0; i < n; i += rows) {
         j.n = min64(rows, n - i);
         j.x = x + i * ldx;
-        j.y = y + i * ldy;
         if (few) matmul_few(&j);
         else matmul_many(&j);
+        for (int k = 0; k < n_part; k++) j.part[k].y += j.n * j.part[k].ldy;
+    }
+}
+
+static bool same_x(const cpu_backend *c, const weight *a, const weight *b)
+{
+    const quant_kernel *s = c->k.quant[a->type], *t = c->k.quant[b->type];
+
+    return a->n_col == b->n_col && s->pack_few == t->pack_few && s->pack_many == t->pack_many && s->tile_x == t->tile_x;
+}
+
+void cpu_matmul_quant(cpu_backend *c, const matmul_part *part, int n_part, const float *x, int64_t ldx, int64_t n)
+{
+    if (n <= 0) return;
+    for (int i = 0, k; i < n_part; i = k) {
+        for (k = i + 1; k < n_part && same_x(c, part[i].w, part[k].w); k++) {
+        }
+        matmul_parts(c, part + i, k - i, x, ldx, n);
     }
 }
