@@ -1,27 +1,36 @@
-/* Memory figures from /proc and the control group (memory.h). Linux; elsewhere "not known". */
+/* Memory figures from /proc and the control groups (memory.h). Linux; elsewhere "not known".
+ *
+ * Control groups, either version of the kernel's interface: a limit holds for a group and all below it, so the way from ours
+ * up to the root is walked. Their counts hold the file cache too, which the kernel takes back before it refuses memory.
+ * Source: Linux Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst.
+ */
 #include "core/memory.h"
 
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* The number after `key` in a file of "key: value kB" lines, in bytes. */
-static uint64_t read_kb(const char *path, const char *key)
+/* The number after `key` in a file of "key value" lines. */
+static uint64_t read_value(const char *path, const char *key)
 {
     char line[256];
-    uint64_t kb = 0;
+    uint64_t n = 0;
     FILE *f = fopen(path, "r");
 
     if (!f) return 0;
     while (fgets(line, sizeof line, f)) {
         if (strncmp(line, key, strlen(key))) continue;
-        kb = strtoull(line + strlen(key), NULL, 10);
+        n = strtoull(line + strlen(key), NULL, 10);
         break;
     }
     fclose(f);
-    return kb * 1024;
+    return n;
 }
+
+/* The same of "key: value kB" lines, in bytes. */
+static uint64_t read_kb(const char *path, const char *key) { return read_value(path, key) * 1024; }
 
 /* A file that holds one number; "max" and a missing file give UINT64_MAX. */
 static uint64_t read_limit(const char *path)
@@ -35,12 +44,93 @@ static uint64_t read_limit(const char *path)
     return n;
 }
 
+enum { PATH_BYTES = 1024 };
+
+/* What one interface calls things. */
+typedef struct group_files {
+    const char *limit, *used, *inactive, *active;
+} group_files;
+
+static const group_files version_1 = { "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file ", "total_active_file " };
+static const group_files version_2 = { "memory.max", "memory.current", "inactive_file ", "active_file " };
+
+/* What one group has left. */
+static uint64_t group_room(const char *dir, const group_files *g)
+{
+    char path[PATH_BYTES + 64];
+    uint64_t limit, used, cache;
+
+    snprintf(path, sizeof path, "%s/%s", dir, g->limit);
+    if ((limit = read_limit(path)) == UINT64_MAX) return limit;
+    snprintf(path, sizeof path, "%s/%s", dir, g->used);
+    if ((used = read_limit(path)) == UINT64_MAX) return limit; /* not said */
+    snprintf(path, sizeof path, "%s/memory.stat", dir);
+    cache = read_value(path, g->inactive) + read_value(path, g->active);
+    used = used > cache ? used - cache : 0;
+    return limit > used ? limit - used : 0;
+}
+
+/* The least of a group and all above it; `dir` is cut as we go, down to n_root bytes. */
+static uint64_t walk_up(char *dir, size_t n_root, const group_files *g)
+{
+    uint64_t least = group_room(dir, g);
+
+    for (size_t n = strlen(dir); n > n_root;) {
+        while (n > n_root && dir[n - 1] != '/') n--;
+        while (n > n_root && dir[n - 1] == '/') n--;
+        dir[n] = 0;
+        const uint64_t room = group_room(dir, g);
+        if (room < least) least = room;
+    }
+    return least;
+}
+
+/* Whether a comma-separated list names the memory controller. */
+static bool has_memory(const char *list, size_t n)
+{
+    for (const char *p = list, *end = list + n; p < end;) {
+        const char *comma = memchr(p, ',', (size_t)(end - p));
+        const size_t k = (size_t)((comma ? comma : end) - p);
+        if (k == 6 && !memcmp(p, "memory", 6)) return true;
+        p += k + 1;
+    }
+    return false;
+}
+
+uint64_t memory_group_room(const char *root, const char *membership)
+{
+    char line[PATH_BYTES], dir[PATH_BYTES * 2];
+    uint64_t least = UINT64_MAX;
+    FILE *f = fopen(membership, "r");
+
+    if (!f) return least;
+    while (fgets(line, sizeof line, f)) { /* "4:memory,hugetlb:/path", or "0::/path" of version 2 */
+        char *list = strchr(line, ':'), *path = list ? strchr(list + 1, ':') : NULL;
+        bool one;
+        size_t n_root;
+        uint64_t room;
+
+        if (!path || !strchr(path, '\n')) continue; /* no such line, or longer than any group's name */
+        one = has_memory(list + 1, (size_t)(path - list - 1));
+        if (!one && path != list + 1) continue;
+        path[1 + strcspn(path + 1, "\n")] = 0;
+        n_root = (size_t)snprintf(dir, sizeof dir, "%s%s", root, one ? "/memory" : "");
+        if (n_root + strlen(path + 1) >= PATH_BYTES) continue;
+        strcpy(dir + n_root, path + 1); /* fits */
+        room = walk_up(dir, n_root, one ? &version_1 : &version_2);
+        if (room < least) least = room;
+    }
+    fclose(f);
+    return least;
+}
+
 uint64_t memory_available(void)
 {
     uint64_t n = read_kb("/proc/meminfo", "MemAvailable:");
-    uint64_t limit = read_limit("/sys/fs/cgroup/memory.max");
+    uint64_t room = memory_group_room("/sys/fs/cgroup", "/proc/self/cgroup");
 
-    return n && limit < n ? limit : n;
+    if (n && room < n) n = room ? room : 1; /* 0 would say "not known" */
+    return n;
 }
 
 uint64_t memory_resident(void) { return read_kb("/proc/self/status", "VmRSS:"); }
