@@ -166,7 +166,8 @@ struct backend {
 
 /* The CPU backend. isa_mask: MO_ISA_… bits that may be used (cpu.h); n_thread 0: every core.
  * fast: multiply F16/BF16/F32 weights in reduced precision where that is faster: as bf16 pairs on AVX-512 BF16, as 16-bit
- * block fixed point on AVX2. The promise above holds; attention stays float32.
+ * block fixed point on AVX2. With bf16 pairs attention over plain rows (encoders) is computed in them too; paged attention
+ * stays float32. The promise above holds.
  * exact_quant: multiply block-quantised weights as the float32 they stand for; else their activations are rounded to int8
  * blocks first, as everybody does, which is several times faster. */
 typedef struct cpu_backend_opts {

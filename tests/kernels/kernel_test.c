@@ -7,6 +7,7 @@ int n_isa_case;
 #ifdef HAVE_AVX512_EMULATED
 void kernels_init_avx512_emulated(kernels *k);
 void kernels_init_avx512_bf16_emulated(kernels *k);
+void kernels_init_avx512_bf16_attention_emulated(kernels *k);
 #endif
 
 static kernels *add_case(const char *name, unsigned isa, bool fast)
@@ -43,6 +44,7 @@ void isa_cases_init(void)
         kernels *k = add_case("avx512_bf16 (emulated)", 0, false);
         kernels_init_avx512_emulated(k);
         kernels_init_avx512_bf16_emulated(k);
+        kernels_init_avx512_bf16_attention_emulated(k);
     }
 #endif
 #endif

@@ -19,8 +19,8 @@
 #include "core/alloc.h"
 
 enum {
-    BLOCK_ROWS = 192,         /* most query rows of a task: enough to pay for packing a tile */
-    BLOCK_FLOATS = 192 * 128, /* of q, and of o: fewer rows when heads are wide */
+    BLOCK_ROWS = 384,         /* most query rows of a task: enough to pay for packing a tile */
+    BLOCK_FLOATS = 384 * 128, /* of q, and of o: fewer rows when heads are wide */
     PACK_ROWS = 12,           /* paged: from here on an f16 tile is converted once instead of per strip */
     PANEL_FLOATS = ATTN_KEYS * ATTN_HEAD_DIM_MAX
 };
@@ -119,6 +119,25 @@ typedef struct dense_job {
     _Atomic int64_t next;
 } dense_job;
 
+/* One tile of keys and values as panels, and every row of the block on them. */
+static void dense_tile(const cpu_backend *c, const block *b, const float *k, int64_t ldk, const float *v, int64_t ldv, int32_t key0,
+                       int n_key)
+{
+    if (c->k.attn_tile_pairs) {
+        c->k.attn_pack_k_pairs(b->k, k, ldk, n_key, b->head_dim);
+        c->k.attn_pack_v_pairs(b->v, v, ldv, n_key, b->head_dim, b->hd_pad);
+        block_tile(c, b, c->k.attn_tile_pairs, b->k, b->v, b->hd_pad, key0, n_key);
+        return;
+    }
+    c->k.attn_pack_kt(b->k, k, ldk, n_key, b->head_dim);
+    for (int i = 0; i < n_key; i++) {
+        float *row = b->v + (size_t)i * (size_t)b->hd_pad;
+        memcpy(row, v + i * ldv, (size_t)b->head_dim * sizeof *row);
+        for (int d = b->head_dim; d < b->hd_pad; d++) row[d] = 0;
+    }
+    block_tile(c, b, c->k.attn_tile_t, b->k, b->v, b->hd_pad, key0, n_key);
+}
+
 static void dense_block(cpu_backend *c, const attn_dense_args *a, void *scratch, int item, int head, int q0, int n_row)
 {
     block b = block_over(scratch, a->head_dim, c->k.n_lane);
@@ -130,13 +149,7 @@ static void dense_block(cpu_backend *c, const attn_dense_args *a, void *scratch,
         block_row(c, &b, r, a->q + (q0 + r) * a->ldq + col, a->scale, a->n_visible ? (int32_t)min64(a->n_visible[q0 + r], n_k) : n_k);
     for (int32_t key = 0; key < b.max_vis; key += ATTN_KEYS) {
         const int n_key = (int)min64(ATTN_KEYS, b.max_vis - key);
-        c->k.attn_pack_kt(b.k, a->k + (int64_t)(k0 + key) * a->ldk + col, a->ldk, n_key, b.head_dim);
-        for (int i = 0; i < n_key; i++) {
-            float *v = b.v + (size_t)i * (size_t)b.hd_pad;
-            memcpy(v, a->v + (int64_t)(k0 + key + i) * a->ldv + col, (size_t)b.head_dim * sizeof *v);
-            for (int d = b.head_dim; d < b.hd_pad; d++) v[d] = 0;
-        }
-        block_tile(c, &b, c->k.attn_tile_t, b.k, b.v, b.hd_pad, key, n_key);
+        dense_tile(c, &b, a->k + (int64_t)(k0 + key) * a->ldk + col, a->ldk, a->v + (int64_t)(k0 + key) * a->ldv + col, a->ldv, key, n_key);
     }
     for (int r = 0; r < n_row; r++) block_row_out(c, &b, r, a->y + (q0 + r) * a->ldy + col);
 }

@@ -101,6 +101,11 @@ typedef struct kernels {
     attn_tile_fn attn_tile_f32, attn_tile_f16;
     /* kt[d * ATTN_KEYS + i] = k[i * ldk + d] for i < n_key, d < head_dim; zero for other i < ATTN_KEYS. */
     void (*attn_pack_kt)(float *kt, const float *k, int64_t ldk, int n_key, int head_dim);
+    /* The same in reduced precision, NULL: none. k: [(head_dim + 1) / 2][ATTN_KEYS], v: [(n_key + 1) / 2][ld] pairs of bf16,
+     * made by the two below; missing numbers of pairs are zero. */
+    attn_tile_fn attn_tile_pairs;
+    void (*attn_pack_k_pairs)(void *kt, const float *k, int64_t ldk, int n_key, int head_dim);
+    void (*attn_pack_v_pairs)(void *vp, const float *v, int64_t ldv, int n_key, int head_dim, int hd_pad);
 } kernels;
 
 /* Every slot from generic, then what the instruction sets in `isa` beat. fast: see cpu_backend_opts. */
@@ -111,7 +116,8 @@ void kernels_init_generic(kernels *k);
 void kernels_init_avx2(kernels *k);
 void kernels_init_avx2_i16(kernels *k); /* replaces matmul[] by 16-bit fixed point */
 void kernels_init_avx512(kernels *k);
-void kernels_init_avx512_bf16(kernels *k); /* replaces matmul[] by bf16 dot products */
+void kernels_init_avx512_bf16(kernels *k);           /* replaces matmul[] by bf16 dot products */
+void kernels_init_avx512_bf16_attention(kernels *k); /* attention over plain rows by bf16 dot products */
 void kernels_init_neon(kernels *k);
 
 #endif

@@ -22,12 +22,16 @@ static inline void vf_store_n(float *p, vf a, int64_t n)
 }
 
 /* e^x = 2^n e^r, n = round(x / ln 2), |r| <= ln 2 / 2. Within 1.5 ulp for x in [-87.3, 88.37]; below that exactly 0 (so a
- * masked score of -inf adds nothing), above it +inf; e^0 is exactly 1. NaN in gives some number: callers never rely on it. */
+ * masked score of -inf adds nothing), above 88.73 +inf; e^0 is exactly 1. NaN in gives some number: callers never rely on it. */
 static inline vf vf_exp(vf x)
 {
     /* 1 + r + r^2 Q(r), error 3.1e-9 */
+#ifdef VF_SCALE_ABOVE
+    const vf n = vf_round(vf_mul(vf_min(x, vf_set1(128.0f)), vf_set1(1.44269504f))), nn = n;
+#else
     const vf n = vf_round(vf_mul(x, vf_set1(1.44269504f)));
     const vf nn = vf_max(vf_set1(-126.0f), vf_gt_select(n, vf_set1(127.0f), vf_set1(127.0f), n));
+#endif
     /* ln 2 in two parts: n times the first is exact */
     vf r = vf_fma(nn, vf_set1(-0.693359375f), x), p;
 
@@ -37,9 +41,13 @@ static inline vf vf_exp(vf x)
     p = vf_fma(p, r, vf_set1(0.166665211f));
     p = vf_fma(p, r, vf_set1(0.49999994f));
     p = vf_add(vf_fma(vf_mul(r, r), p, r), vf_set1(1.0f));
+#ifdef VF_SCALE_ABOVE
+    return vf_scale_above(p, nn, x, -87.33654f);
+#else
     p = vf_mul(p, vf_pow2(nn));
     p = vf_gt_select(vf_set1(-87.33654f), x, vf_zero(), p);
     return vf_gt_select(x, vf_set1(88.37626f), vf_set1(INFINITY), p);
+#endif
 }
 
 /* 1 / (1 + e^-x) */

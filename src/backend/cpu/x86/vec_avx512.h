@@ -34,6 +34,15 @@ static inline vf vf_pow2(vf a)
 {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(a), _mm512_set1_epi32(127)), 23));
 }
+#if !defined(MO_EMULATE_AVX512)
+/* a * 2^n, but 0 where x < low; overflow gives infinity, so exp needs no other guards */
+#define VF_SCALE_ABOVE
+static inline vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
+static inline vf vf_scale_above(vf a, vf n, vf x, float low)
+{
+    return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(x, _mm512_set1_ps(low), _CMP_GE_OQ), a, n);
+}
+#endif
 static inline vf vf_load_bf16(const void *p)
 {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16));
