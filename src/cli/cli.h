@@ -21,6 +21,7 @@ bool cli_flush(void);
 
 /* argv[0] is the command's own name. */
 int cmd_bench(int argc, char **argv);
+int cmd_imatrix(int argc, char **argv);
 int cmd_info(int argc, char **argv);
 int cmd_quantize(int argc, char **argv);
 int cmd_run(int argc, char **argv);

@@ -136,6 +136,7 @@ static mo_status read_gguf(imatrix *m, const file_map *map, const char *path, mo
     gguf_get_text(g, "general.type", &type);
     if (!gguf_text_is(type, "imatrix")) st = mo_fail(err, MO_E_FORMAT, "'%.300s' is a GGUF file, but no importance matrix", path);
     if (gguf_get_int(g, "imatrix.chunk_count", &v) && v >= 0 && v <= UINT32_MAX) m->n_chunk = (uint32_t)v;
+    if (gguf_get_int(g, "minicpmo.imatrix.stamp", &v)) m->stamp = (uint64_t)v << 1;
     if (gguf_get_int(g, "imatrix.chunk_size", &v) && v >= 0 && v <= UINT32_MAX) m->n_ctx = (uint32_t)v;
     if (st == MO_OK && gguf_find(g, "imatrix.datasets") && (st = gguf_get_texts(g, "imatrix.datasets", &set, &n, err)) == MO_OK && n &&
         !(m->dataset = mo_strndup(set[0].s, set[0].n)))
@@ -284,6 +285,7 @@ mo_status imatrix_write(const imatrix *m, const char *path, mo_error *err)
     gguf_put_texts(w, "imatrix.datasets", &set, 1);
     gguf_put_u32(w, "imatrix.chunk_count", m->n_chunk);
     gguf_put_u32(w, "imatrix.chunk_size", m->n_ctx);
+    if (m->stamp) gguf_put_u64(w, "minicpmo.imatrix.stamp", m->stamp >> 1); /* 63 bits: integers are read as signed */
     for (size_t i = 0; i < m->n; i++) {
         declare(w, e[i]->name, sums, e[i]->n_col);
         declare(w, e[i]->name, counts, 1);

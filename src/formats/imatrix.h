@@ -24,6 +24,7 @@ typedef struct imatrix {
     size_t n, cap;
     char *dataset; /* where the text came from, or NULL */
     uint32_t n_chunk, n_ctx;
+    uint64_t stamp; /* of an unfinished one: what it is made of; 0: none */
 } imatrix;
 
 /* Of either format, by content. Values are finite and >= 0. */
