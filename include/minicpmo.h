@@ -132,6 +132,13 @@ MO_API const char *mo_model_device(const mo_model *m); /* "CPU: avx2, 2 threads"
 MO_API const char *mo_model_chat(const mo_model *m, const char **how);
 MO_API int mo_model_chat_is_default(const mo_model *m); /* nothing said how; it may be wrong */
 
+/* Token ids of n bytes of UTF-8, *id [*n_id], to be released with mo_ids_free(); markers such as <|im_end|> in it are ordinary text, and
+ * nothing is put before it. What is no UTF-8 is refused with MO_E_ARG. Thread: any. */
+MO_API mo_status mo_model_tokenize(const mo_model *m, const char *text, size_t n, int32_t **id, size_t *n_id, mo_error *err);
+MO_API void mo_ids_free(int32_t *id);           /* accepts NULL */
+MO_API int32_t mo_model_bos(const mo_model *m); /* the id that the model expects at the beginning of every text; -1: none */
+MO_API int32_t mo_model_n_vocab(const mo_model *m);
+
 /* ---- session ---------------------------------------------------------------------------------------------------- */
 
 typedef enum mo_kv_type { MO_KV_F16 = 0, MO_KV_F32 = 1 } mo_kv_type;
@@ -240,6 +247,28 @@ MO_API void mo_session_interrupt(mo_session *s);
 
 /* Forget the conversation, keep options and stop texts. MO_E_STATE while an answer is being made. */
 MO_API mo_status mo_session_clear(mo_session *s, mo_error *err);
+
+/* Logits of the token at position i: n_vocab numbers before softmax, valid during the call. Anything but MO_OK ends the scoring with
+ * that status. */
+typedef mo_status (*mo_logits_fn)(void *user, int32_t i, const float *logits);
+
+/* How well the model foresees a text: nll[i] = -ln p(id[i] | id[0], …, id[i - 1]) for first <= i < n; the mean of many is the logarithm of
+ * the perplexity.
+ *
+ * id     [n] from 0 to below mo_model_n_vocab; 1 <= first < n <= n_ctx of the session (rounded up to 64)
+ * nll    [n], of which [first, n) are written; NULL: not wanted
+ * row    called with the logits of every such position, in order, in this thread; NULL: not wanted
+ *
+ * The conversation stays and is computed anew when it goes on: the cache is used for this. The figures do not depend on n_ubatch or
+ * the number of threads. Allocates nothing; a session without guesses (speculate MO_OFF) holds one row of logits and is slower.
+ *
+ * MO_E_ARG          an id or a count out of range
+ * MO_E_STATE        an answer is being made
+ * MO_E_INTERRUPTED  mo_session_interrupt() was called since the scoring began; looked at every n_ubatch positions
+ *
+ * Thread: the one that steps. Cost: that of a prompt of n - 1 positions, and n - first times the head. */
+MO_API mo_status mo_session_score(mo_session *s, const int32_t *id, int32_t n, int32_t first, float *nll, mo_logits_fn row, void *user,
+                                  mo_error *err);
 
 /* The conversation as JSON: [{"role": …, "content": [{"type": "text", "text": …} | {"type": "image", …} | …]}, …].
  * Release with mo_string_free(). NULL: no memory. */

@@ -21,6 +21,7 @@ static const command commands[] = {
     { "info", "print a model's shapes, types and the memory it needs", cmd_info },
     { "tokenize", "text to token ids, and back", cmd_tokenize },
     { "bench", "time a model's parts on this machine", cmd_bench },
+    { "perplexity", "how well a model foresees a text, and what quantising changed", cmd_perplexity },
     { "imatrix", "which columns of the weights matter, over a text: for quantize", cmd_imatrix },
     { "quantize", "write a model as GGUF files of another type", cmd_quantize },
     { "synth", "write a rule-made checkpoint for tests and benchmarks", cmd_synth },

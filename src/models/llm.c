@@ -301,21 +301,27 @@ typedef struct sink {
     float *logits, *hidden;
 } sink;
 
-/* Runs of rows that want logits through lm_head, LLM_LOGIT_ROWS at a time. r->a holds the normed rows. */
-static void write_logits(const llm *m, const rows *r, const uint8_t *want, int32_t n, sink *out)
+/* Normed rows [first, first + n) of r->a through lm_head; at most LLM_LOGIT_ROWS. */
+static void head_rows(const llm *m, const rows *r, int32_t first, int32_t n, float *logits)
 {
     const backend_ops *op = m->be->ops;
     const weight *head = m->head.data ? &m->head : &m->embd;
     int64_t d = m->cfg.n_embd, v = m->cfg.n_vocab;
     epilogue divide = { .scale = 1.0f / m->cfg.logit_divisor };
 
+    op->matmul(m->be, r->logits, v, head, r->a + first * d, d, n, &divide);
+    op->download(m->be, logits, r->logits, (size_t)n * (size_t)v * sizeof(float));
+}
+
+/* Runs of rows that want logits through lm_head, LLM_LOGIT_ROWS at a time. r->a holds the normed rows. */
+static void write_logits(const llm *m, const rows *r, const uint8_t *want, int32_t n, sink *out)
+{
     for (int32_t i = 0; i < n; i++) {
         int32_t j = i;
         while (j < n && j - i < LLM_LOGIT_ROWS && (want[j] & LLM_WANT_LOGITS)) j++;
         if (j == i) continue;
-        op->matmul(m->be, r->logits, v, head, r->a + i * d, d, j - i, &divide);
-        op->download(m->be, out->logits, r->logits, (size_t)(j - i) * (size_t)v * sizeof(float));
-        out->logits += (j - i) * v;
+        head_rows(m, r, i, j - i, out->logits);
+        out->logits += (int64_t)(j - i) * m->cfg.n_vocab;
         i = j - 1;
     }
 }
@@ -412,6 +418,24 @@ mo_status llm_forward(const llm *m, scratch *s, int32_t n_ubatch, const llm_batc
         for (int32_t i = 0; i < first && i < b->n_row; i++) b->seq[i]->len--;
         for (int32_t i = 0; i < b->n_row; i++) kv_seq_truncate(b->seq[i], b->seq[i]->len);
     }
+    scratch_release(s, mark);
+    return st;
+}
+
+mo_status llm_logits(const llm *m, scratch *s, int32_t n_ubatch, const float *hidden, int32_t n, float *logits, mo_error *err)
+{
+    scratch_mark mark = scratch_now(s);
+    rows r = carve(s, &m->cfg, n_ubatch);
+    int32_t most = n_ubatch < LLM_LOGIT_ROWS ? n_ubatch : LLM_LOGIT_ROWS;
+    int64_t d = m->cfg.n_embd, v = m->cfg.n_vocab;
+    mo_status st = scratch_overflow(s) ? mo_fail(err, MO_E_STATE, "the scratch was planned for fewer than %d rows", n_ubatch) : MO_OK;
+
+    for (int32_t i = 0; st == MO_OK && i < n; i += most) {
+        int32_t k = n - i < most ? n - i : most;
+        m->be->ops->upload(m->be, r.a, hidden + i * d, (size_t)k * (size_t)d * sizeof(float));
+        head_rows(m, &r, 0, k, logits + i * v);
+    }
+    if (st == MO_OK) st = m->be->ops->sync(m->be, err);
     scratch_release(s, mark);
     return st;
 }

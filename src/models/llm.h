@@ -78,6 +78,10 @@ typedef struct llm_batch {
  * MO_E_LIMIT  a context or the KV cache is full */
 mo_status llm_forward(const llm *m, scratch *s, int32_t n_ubatch, const llm_batch *b, float *logits, float *hidden, mo_error *err);
 
+/* Logits [n, n_vocab] of n hidden rows as a forward gave them, both in host memory: the bits it would have given itself. For more
+ * rows than one would want logits of at a time. Uses s like a forward. */
+mo_status llm_logits(const llm *m, scratch *s, int32_t n_ubatch, const float *hidden, int32_t n, float *logits, mo_error *err);
+
 /* Text embeddings as the model feeds them, out [n, n_embd] host memory, with the MiniCPM scaling. Uses s like a forward. */
 mo_status llm_embed(const llm *m, scratch *s, int32_t n_ubatch, const int32_t *token, int32_t n, float *out, mo_error *err);
 

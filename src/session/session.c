@@ -518,7 +518,7 @@ mo_status mo_session_step(mo_session *s, mo_error *err)
     pthread_mutex_lock(&s->lock);
     p = s->phase; /* nobody else changes it while it is not IDLE */
     pthread_mutex_unlock(&s->lock);
-    if (p == PHASE_IDLE) return mo_fail(err, MO_E_AGAIN, "there is nothing to do");
+    if (p == PHASE_IDLE || p == PHASE_SCORE) return mo_fail(err, MO_E_AGAIN, "there is nothing to do");
     spent = p == PHASE_ENCODE ? &s->figures.encode_ms : p == PHASE_FEED ? &s->figures.prefill_ms : &s->figures.decode_ms;
     if (atomic_exchange(&s->interrupt, false)) {
         st = generate_end(s, MO_END_INTERRUPTED, err);

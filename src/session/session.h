@@ -20,7 +20,7 @@
 
 enum { SESSION_STOPS_MAX = 16, SESSION_STOP_BYTES = 128 }; /* texts of mo_session_add_stop() */
 
-typedef enum phase { PHASE_IDLE, PHASE_ENCODE, PHASE_FEED, PHASE_GENERATE } phase;
+typedef enum phase { PHASE_IDLE, PHASE_ENCODE, PHASE_FEED, PHASE_GENERATE, PHASE_SCORE } phase;
 
 /* What waits to be pulled. Progress keeps the latest, text accumulates, the end comes last: bounded without loss. */
 typedef struct outbox {

@@ -62,7 +62,7 @@ refused() {
 }
 
 python=$(command -v python3 || true)
-has_json() { "$python" -c 'import json, sys; j = json.load(open(sys.argv[1])); assert eval(sys.argv[2]), j' "$tmp/out" "$1"; }
+has_json() { "$python" -c 'import json, math, sys; j = json.load(open(sys.argv[1])); assert eval(sys.argv[2]), j' "$tmp/out" "$1"; }
 
 # check_json NAME EXPRESSION: stdout is one JSON value j, and the Python expression holds
 check_json() {

@@ -5,11 +5,11 @@ _minicpmo()
     local load='--ctx --kv --ubatch --threads --isa --fast --exact --speculate --vision-file --audio-file --no-vision --no-audio --quiet --verbose --json --help'
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W 'run info tokenize bench synth trace --help --version' -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W 'run info tokenize bench perplexity synth trace --help --version' -- "$cur")
         return
     fi
     case $prev in
-    --image | --audio | --vision-file | --audio-file | --tools | --config | --tokenizer | -o | --output)
+    --image | --audio | --vision-file | --audio-file | --tools | --config | --tokenizer | --save-logits | --kl-base | -o | --output)
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         return ;;
     --speculate)
@@ -22,7 +22,7 @@ _minicpmo()
         mapfile -t COMPREPLY < <(compgen -W 'generic avx2 avx512 avx512_vnni avx512_bf16 avx_vnni neon dotprod i8mm' -- "$cur")
         return ;;
     -p | --system | --temp | --top-k | --top-p | --min-p | --repeat-penalty | --seed | --max-tokens | --stop | \
-        --max-slices | --ctx | --ubatch | --threads | --prompt | --gen | --repeat | --case | --type | --shards | --max-shard-size)
+        --max-slices | --ctx | --ubatch | --threads | --prompt | --gen | --repeat | --stride | --chunks | --case | --type | --shards | --max-shard-size)
         return ;;
     esac
     if [[ $cur != -* ]]; then
@@ -35,7 +35,8 @@ _minicpmo()
     info) load+=' --tensors' ;;
     tokenize) load='--ids --decode --literal --json --help' ;;
     bench) load+=' --prompt --gen --image --audio --repeat --against' ;;
-    synth) load='--config --seed --tokenizer --type --shards --max-shard-size --threads -o --output --help' ;;
+    perplexity) load+=' --stride --chunks --save-logits --kl-base' ;;
+    synth) load='--config --seed --tokenizer --type --gguf --shards --max-shard-size --threads -o --output --help' ;;
     trace) load='--case -o --help' ;;
     *) load=--help ;;
     esac

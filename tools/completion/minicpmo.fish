@@ -1,15 +1,16 @@
 # fish completion for minicpmo
 
-set -l commands run info tokenize bench synth trace
+set -l commands run info tokenize bench perplexity synth trace
 complete -c minicpmo -n "not __fish_seen_subcommand_from $commands" -f
 complete -c minicpmo -n "not __fish_seen_subcommand_from $commands" -a run -d 'answer a question about pictures and sounds'
 complete -c minicpmo -n "not __fish_seen_subcommand_from $commands" -a info -d 'shapes, types, memory and kernels of a model'
 complete -c minicpmo -n "not __fish_seen_subcommand_from $commands" -a tokenize -d 'token ids of a text'
 complete -c minicpmo -n "not __fish_seen_subcommand_from $commands" -a bench -d 'time the parts of a model'
+complete -c minicpmo -n "not __fish_seen_subcommand_from $commands" -a perplexity -d 'how well a model foresees a text'
 complete -c minicpmo -n "not __fish_seen_subcommand_from $commands" -a synth -d 'write a model with rule-made weights'
 complete -c minicpmo -n "not __fish_seen_subcommand_from $commands" -a trace -d 'run test cases against a model'
 
-set -l load "__fish_seen_subcommand_from run info bench"
+set -l load "__fish_seen_subcommand_from run info bench perplexity"
 complete -c minicpmo -n $load -l threads -x -d 'how many threads work'
 complete -c minicpmo -n $load -l isa -x -a 'generic avx2 avx512 avx512_vnni avx512_bf16 neon dotprod' -d 'use only these instruction sets'
 complete -c minicpmo -n $load -l fast -d 'multiply in reduced precision where that is faster'
@@ -53,7 +54,12 @@ complete -c minicpmo -n "__fish_seen_subcommand_from tokenize" -l literal -d 'ma
 complete -c minicpmo -n "__fish_seen_subcommand_from tokenize" -l json -d 'one JSON object'
 complete -c minicpmo -n "__fish_seen_subcommand_from bench" -l image -x -d 'side of the picture'
 complete -c minicpmo -n "__fish_seen_subcommand_from bench" -l audio -x -d 'seconds of sound'
-complete -c minicpmo -n "__fish_seen_subcommand_from synth" -l type -x -a 'BF16 F16 F32' -d 'type of the weights'
+complete -c minicpmo -n "__fish_seen_subcommand_from perplexity" -l stride -x -d 'windows so many tokens apart'
+complete -c minicpmo -n "__fish_seen_subcommand_from perplexity" -l chunks -x -d 'only so many windows'
+complete -c minicpmo -n "__fish_seen_subcommand_from perplexity" -l save-logits -r -d 'keep what was foreseen'
+complete -c minicpmo -n "__fish_seen_subcommand_from perplexity" -l kl-base -r -d 'compare with what was kept'
+complete -c minicpmo -n "__fish_seen_subcommand_from synth" -l type -x -a 'BF16 F16 F32 Q8_0 Q6_K Q5_K_M Q4_K_M Q4_0 Q3_K_M Q2_K' -d 'type of the weights'
+complete -c minicpmo -n "__fish_seen_subcommand_from synth" -l gguf -d 'GGUF files'
 complete -c minicpmo -n "__fish_seen_subcommand_from synth" -l shards -x -d 'so many files'
 complete -c minicpmo -n "__fish_seen_subcommand_from synth" -l max-shard-size -x -d 'largest file'
 complete -c minicpmo -n "__fish_seen_subcommand_from bench" -l prompt -x -d 'tokens to feed'

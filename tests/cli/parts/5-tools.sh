@@ -39,6 +39,46 @@ check_json "info --json: a float32 cache of 1024 positions" "j['memory']['kv_cac
 run info "$model" --no-vision --no-audio --json
 check_json "info without the encoders" "j['memory']['vision'] == 0 and j['memory']['audio'] == 0"
 
+seq -f 'line %g of a text that nobody wrote' 60 >"$tmp/text"
+ppl() { run perplexity "$model" "$tmp/text" --ctx 128 "$@"; }
+ppl --json
+check "perplexity" ended 0
+check_json "perplexity --json" "j['windows'] == j['n_text'] // 128 and j['window'] == 128 and j['first'] == 65 and j['n_scored'] == 63 * j['windows'] and abs(math.exp(j['nll']) / j['perplexity'] - 1) < 1e-6 and j['nll_error'] > 0 and 'base' not in j"
+first=$out
+ppl --json --threads 1 --ubatch 7
+check "perplexity: the same with other threads and passes" test "$(grep nll <<<"$out")" = "$(grep nll <<<"$first")"
+ppl
+check "perplexity: one line" grep -qE '^perplexity [0-9.]+ \+/- [0-9.]+: nll ' "$tmp/out"
+ppl --stride 32 --chunks 3 --json
+check_json "perplexity --stride --chunks" "j['windows'] == 3 and j['first'] == 96 and j['n_scored'] == 96"
+ppl --chunks 4 --save-logits "$tmp/logits" --quiet
+check "perplexity --save-logits" test "$rc" = 0 -a -s "$tmp/logits" -a -z "$err"
+check "perplexity: no unfinished file is left" bash -c "! ls '$tmp'/logits.part* 2>/dev/null"
+ppl --chunks 4 --kl-base "$tmp/logits" --json
+check_json "perplexity --kl-base: a model beside itself" "abs(j['base']['divergence']) < 1e-6 and j['base']['same_top'] == 1 and j['base']['ratio'] == 1"
+ppl --chunks 4 --kl-base "$tmp/logits" --json --fast
+check_json "perplexity --kl-base: beside itself in reduced precision" "abs(j['base']['divergence']) < 1e-3 and j['base']['same_top'] > 0.9"
+ppl --chunks 4 --kl-base "$tmp/logits"
+check "perplexity --kl-base: three lines" test "$(wc -l <"$tmp/out")" = 3
+refused "perplexity: other windows than the base's" 1 "give it the same options" perplexity "$model" "$tmp/text" --ctx 128 --chunks 3 --kl-base "$tmp/logits"
+sed 's/line/LINE/' "$tmp/text" >"$tmp/text2"
+refused "perplexity: another text than the base's" 1 "another text" perplexity "$model" "$tmp/text2" --ctx 128 --chunks 4 --kl-base "$tmp/logits"
+head -c 3000 "$tmp/logits" >"$tmp/cut"
+refused "perplexity: a base that is cut" 1 "ends too early" perplexity "$model" "$tmp/text" --ctx 128 --chunks 4 --kl-base "$tmp/cut"
+refused "perplexity: a base that is none" 1 "has no logits" perplexity "$model" "$tmp/text" --ctx 128 --kl-base "$tmp/text"
+refused "perplexity: nowhere to save" 1 "cannot write" perplexity "$model" "$tmp/text" --ctx 128 --save-logits /nowhere/x
+: >"$tmp/empty"
+refused "perplexity of an empty file" 1 "is empty" perplexity "$model" "$tmp/empty"
+refused "perplexity of no file" 1 "cannot open" perplexity "$model" "$tmp/nothing"
+refused "perplexity of a folder" 1 "cannot read" perplexity "$model" "$tmp"
+printf 'a\0b' >"$tmp/binary"
+refused "perplexity of zeros" 1 "is no text" perplexity "$model" "$tmp/binary"
+printf 'a\377b' >"$tmp/binary"
+refused "perplexity of what is no UTF-8" 1 "not UTF-8" perplexity "$model" "$tmp/binary"
+refused "perplexity of a short text" 1 "give a longer text or a smaller --ctx" perplexity "$model" "$tmp/text" --ctx 8192
+refused "perplexity with no context left" 1 "does not leave context" perplexity "$model" "$tmp/text" --ctx 64 --stride 64
+refused "perplexity without a text" 2 "needs a MODEL and a TEXT" perplexity "$model"
+
 run bench "$model" --repeat 2 --prompt 64 --gen 4 --image 448 --audio 1 --json
 check "bench" ended 0
 check_json "bench --json" "{'open', 'prefill 64', 'decode at 64', 'picture, side 448', 'sound of 1 s', 'memory read'} == {r['name'] for r in j['results']} and all(0 < r['min'] <= r['median'] <= r['max'] and r['runs'] == 2 for r in j['results']) and j['decode_share'] > 0"
