@@ -1,6 +1,8 @@
-/* minicpmo synth: a checkpoint in the official Hugging Face layout whose values follow a rule (../shared/synth/README.md).
+/* minicpmo synth: a checkpoint in the official Hugging Face layout whose values follow a rule (../shared/synth/README.md), or the
+ * same as GGUF files (synth_gguf.h).
  *
  *     DIR/config.json  model*.safetensors(.index.json)  tokenizer files  preprocessor_config.json
+ *     DIR/NAME-TYPE.gguf  vision/NAME-vision-F16.gguf  audio/NAME-audio-F16.gguf
  *
  * Everything is written into a folder beside DIR and renamed at the end, so DIR is whole or not there.
  */
@@ -19,6 +21,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "cli/synth_gguf.h"
 #include "cli/synth_write.h"
 #include "core/alloc.h"
 #include "core/buf.h"
@@ -31,20 +34,25 @@ enum { CONFIG_MAX = 16 << 20, TOKENIZER_FILE_MAX = 256 << 20 };
 typedef struct options {
     const char *config, *tokenizer, *out;
     uint64_t seed, n_shard, shard_max_bytes;
-    int32_t type;
+    const char *type_name;
+    int32_t type;               /* of the safetensors */
+    const file_type *file_type; /* of the GGUF files; NULL: safetensors */
+    bool gguf;
     int n_thread;
 } options;
 
 static const char usage[] =
     "usage: minicpmo synth --config FILE [OPTION...] -o DIR\n"
     "\n"
-    "Writes a checkpoint in the Hugging Face layout.\n"
-    "Every value is a function of the tensor's name, its index and the seed.\n"
+    "Writes a checkpoint in the Hugging Face layout, or as GGUF files. It has learnt nothing: every value is a\n"
+    "function of the tensor's name, its index and the seed, and what it says is noise.\n"
     "\n"
     "  --config FILE           the model's config.json\n"
     "  --seed N                another N, other values (1)\n"
     "  --tokenizer DIR         copy the tokenizer and processor files from there (else: a stand-in of single bytes)\n"
     "  --type TYPE             BF16, F16 or F32 (BF16); the values are the same\n"
+    "  --gguf                  a GGUF file for the language model, one for each encoder, in the published layout;\n"
+    "                          then --type may be any file type, Q4_K_M for one, whose blocks are random\n"
     "  --shards N              split into N files of about equal size (fewer if tensors are few)\n"
     "  --max-shard-size SIZE   split into files of at most SIZE: bytes, or with KB, MB, GB, KiB, MiB, GiB\n"
     "  --threads N             threads to compute with (all cores)\n"
@@ -83,10 +91,40 @@ static bool parse_size(const char *s, uint64_t *out)
     return false;
 }
 
-static bool parse_type(const char *s, int32_t *out)
+/* 0: the name is none. */
+static bool parse_type(options *o)
 {
-    *out = !strcmp(s, "BF16") ? MO_BF16 : !strcmp(s, "F16") ? MO_F16 : !strcmp(s, "F32") ? MO_F32 : -1;
-    return *out >= 0;
+    const char *s = o->type_name;
+
+    o->type = !strcmp(s, "BF16") ? MO_BF16 : !strcmp(s, "F16") ? MO_F16 : !strcmp(s, "F32") ? MO_F32 : -1;
+    if (o->gguf) o->file_type = file_type_find(s);
+    return o->gguf ? o->file_type != NULL : o->type >= 0;
+}
+
+static void put_type_names(char *out, size_t n)
+{
+    const file_type *t;
+    size_t at = 0;
+
+    for (int i = 0; (t = file_type_at(i)) && at < n; i++) at += (size_t)snprintf(out + at, n - at, "%s%s", i ? ", " : "", t->name);
+}
+
+/* -1: they go together; otherwise the exit code. */
+static int check_options(options *o)
+{
+    char names[256];
+
+    if (!o->config || !o->out) cli_error("synth needs --config FILE and -o DIR");
+    else if (o->n_shard && o->shard_max_bytes) cli_error("--shards and --max-shard-size exclude each other");
+    else if (o->gguf && (o->n_shard || o->shard_max_bytes))
+        cli_error("--shards and --max-shard-size are not for --gguf: a part is one file");
+    else if (!parse_type(o) && o->gguf) {
+        put_type_names(names, sizeof names);
+        cli_error("--type cannot be '%.40s'; GGUF file types are %s", o->type_name, names);
+    } else if (!o->gguf && o->type < 0)
+        cli_error("--type cannot be '%.40s': BF16, F16 or F32, and with --gguf any GGUF file type", o->type_name);
+    else return -1;
+    return 2;
 }
 
 /* -1: go on; otherwise the exit code. */
@@ -97,6 +135,7 @@ static int parse_options(options *o, int argc, char **argv)
         { "seed", required_argument, NULL, 's' },
         { "tokenizer", required_argument, NULL, 't' },
         { "type", required_argument, NULL, 'T' },
+        { "gguf", no_argument, NULL, 'g' },
         { "shards", required_argument, NULL, 'n' },
         { "max-shard-size", required_argument, NULL, 'm' },
         { "threads", required_argument, NULL, 'j' },
@@ -107,7 +146,7 @@ static int parse_options(options *o, int argc, char **argv)
     uint64_t v;
     int c, at = 0;
 
-    *o = (options){ .seed = 1, .type = MO_BF16 };
+    *o = (options){ .seed = 1, .type_name = "BF16" };
     opterr = 0;
     optind = 1;
     while ((c = getopt_long(argc, argv, ":o:h", longs, &at)) != -1) {
@@ -117,7 +156,8 @@ static int parse_options(options *o, int argc, char **argv)
         case 't': o->tokenizer = optarg; break;
         case 'o': o->out = optarg; break;
         case 's': ok = parse_u64(optarg, 0, UINT64_MAX, &o->seed); break;
-        case 'T': ok = parse_type(optarg, &o->type); break;
+        case 'T': o->type_name = optarg; break;
+        case 'g': o->gguf = true; break;
         case 'n': ok = parse_u64(optarg, 1, 9999, &o->n_shard); break;
         case 'm': ok = parse_size(optarg, &o->shard_max_bytes); break;
         case 'j':
@@ -133,10 +173,8 @@ static int parse_options(options *o, int argc, char **argv)
             return 2;
         }
     }
-    if (optind < argc) cli_error("'%s' is one argument too many", argv[optind]);
-    else if (!o->config || !o->out) cli_error("synth needs --config FILE and -o DIR");
-    else if (o->n_shard && o->shard_max_bytes) cli_error("--shards and --max-shard-size exclude each other");
-    else return -1;
+    if (optind >= argc) return check_options(o);
+    cli_error("'%s' is one argument too many", argv[optind]);
     return 2;
 }
 
@@ -233,15 +271,15 @@ static mo_status copy_tokenizer(const char *from, const char *to, bool *has_proc
 
 /* ---- folders ---- */
 
-/* Remove a folder of plain files, and nothing deeper. */
-static void remove_dir(const char *dir)
+/* Remove a folder of plain files and of folders of such, and nothing deeper. */
+static void remove_dir(const char *dir, int depth)
 {
     DIR *d = opendir(dir);
     struct dirent *e;
 
     while (d && (e = readdir(d))) {
         char *path = strcmp(e->d_name, ".") && strcmp(e->d_name, "..") ? path_join(dir, e->d_name) : NULL;
-        if (path) unlink(path);
+        if (path && unlink(path) && depth > 0 && file_is_dir(path)) remove_dir(path, depth - 1);
         mo_free(path);
     }
     if (d) closedir(d);
@@ -343,10 +381,59 @@ static mo_status write_weights(const char *dir, const model_config *c, const jso
     return st;
 }
 
-/* What the configuration has and this command does not write. */
-static void tell_what_is_missing(const model_config *c)
+/* The tokenizer that the files get: the given one, or a stand-in, which is written as files and read again. */
+static mo_status open_tokenizer(tokenizer **out, const char *dir, const model_config *c, const options *o, mo_error *err)
 {
-    if (c->has_tts)
+    char *made = path_join(dir, "tokenizer");
+    mo_status st = MO_OK;
+
+    if (o->tokenizer) {
+        st = tokenizer_open_hf(out, o->tokenizer, err);
+    } else if (!made) {
+        st = mo_fail(err, MO_E_NOMEM, "no memory for a path");
+    } else if (mkdir(made, 0777)) {
+        st = mo_fail(err, MO_E_IO, "cannot make the folder '%.300s': %s", made, strerror(errno));
+    } else {
+        st = tokenizer_write_standin(made, c->llm.n_vocab, err);
+        if (st == MO_OK) st = tokenizer_open_hf(out, made, err);
+        remove_dir(made, 0);
+    }
+    mo_free(made);
+    return st;
+}
+
+static mo_status write_gguf(const char *dir, const model_config *c, const json_t *root, const options *o, mo_error *err)
+{
+    synth_list l = { 0 };
+    synth_gguf g = { .c = c,
+                     .tensors = &l,
+                     .type = o->file_type,
+                     .seed = o->seed,
+                     .boost = json_object_get(json_object_get(root, "synth"), "boost"),
+                     .tokenizer_dir = o->tokenizer,
+                     .stop = &stop_requested };
+    tokenizer *tok = NULL;
+    pool *p = NULL;
+    uint64_t total;
+    mo_status st = open_tokenizer(&tok, dir, c, o, err);
+
+    g.tok = tok;
+    if (st == MO_OK) st = synth_list_make(&l, c, err);
+    if (st == MO_OK) st = synth_gguf_bytes(&total, &g, err);
+    if (st == MO_OK) st = check_space(dir, total, err);
+    if (st == MO_OK) st = pool_new(&p, o->n_thread ? o->n_thread : cpu_count(), err);
+    if (st == MO_OK) st = synth_gguf_write(dir, &g, p, err);
+    pool_free(p);
+    synth_list_free(&l);
+    tokenizer_close(tok);
+    return st;
+}
+
+/* What the configuration has and this command does not write. */
+static void tell_what_is_missing(const model_config *c, const options *o)
+{
+    if (c->has_tts && o->gguf) fprintf(stderr, "minicpmo: tts/ and token2wav-gguf/ were not written: this build makes no speech files\n");
+    else if (c->has_tts)
         fprintf(stderr, "minicpmo: assets/token2wav was not written: this build makes no speech decoder files%s\n",
                 c->member == MEMBER_O26 ? ", nor the tts tensors of MiniCPM-o 2.6" : "");
 }
@@ -390,13 +477,13 @@ int cmd_synth(int argc, char **argv)
     if ((st = read_config(&root, &c, o.config, &err)) != MO_OK) goto done;
     catch_signals();
     if ((st = make_part_dir(&out, &part, o.out, &err)) != MO_OK) goto done;
-    if ((st = write_all(part, root, &c, &o, &err)) != MO_OK) goto done;
+    if ((st = o.gguf ? write_gguf(part, &c, root, &o, &err) : write_all(part, root, &c, &o, &err)) != MO_OK) goto done;
     if (stop_requested) st = mo_fail(&err, MO_E_INTERRUPTED, "stopped");
     else if (rename(part, out)) st = mo_fail(&err, MO_E_IO, "cannot rename '%.200s' to '%.200s': %s", part, out, strerror(errno));
-    else tell_what_is_missing(&c);
+    else tell_what_is_missing(&c, &o);
 done:
     if (st != MO_OK) cli_error("%s", err.message);
-    if (st != MO_OK && part) remove_dir(part);
+    if (st != MO_OK && part) remove_dir(part, 1);
     mo_free(part);
     mo_free(out);
     json_decref(root);

@@ -26,17 +26,12 @@
 
 enum { BLOCK_BYTES = 8 << 20, STEP = 8192 /* elements converted at a time: stays in the first cache */ };
 
-typedef struct boost {
-    uint64_t row;
-    float k;
-} boost;
-
 /* What generating a tensor takes. */
 typedef struct recipe {
     const synth_tensor *t;
     uint64_t key, offset; /* offset: of its data in the file */
     float base, amp;
-    boost *boost; /* [n_boost] */
+    synth_boost *boost; /* [n_boost] */
     size_t n_boost;
 } recipe;
 
@@ -162,26 +157,26 @@ static void put_header(buf *b, const recipe *r, size_t n, int32_t type)
     for (int i = 0; i < 8; i++) b->data[i] = (char)((uint64_t)(b->len - 8) >> (8 * i));
 }
 
-/* {ROW: K} of one tensor. */
-static mo_status read_boost(recipe *r, const json_t *rows, mo_error *err)
+mo_status synth_boost_read(synth_boost **out, size_t *n, const json_t *rows, const char *tensor, uint64_t n_row, mo_error *err)
 {
     const char *key;
     json_t *v;
 
+    *out = NULL;
+    *n = 0;
     if (!rows) return MO_OK;
-    if (!(r->boost = mo_calloc(json_object_size(rows) + 1, sizeof *r->boost)))
-        return mo_fail(err, MO_E_NOMEM, "no memory for the boosts of '%s'", r->t->name);
+    if (!(*out = mo_calloc(json_object_size(rows) + 1, sizeof **out)))
+        return mo_fail(err, MO_E_NOMEM, "no memory for the boosts of '%s'", tensor);
     json_object_foreach((json_t *)(uintptr_t)rows, key, v) {
         char *end;
         unsigned long long row = strtoull(key, &end, 10);
         double k = json_number_value(v);
         int e;
 
-        if (!*key || *end || row >= (uint64_t)r->t->dim[0])
-            return mo_fail(err, MO_E_FORMAT, "synth.boost: tensor '%s' has no row '%.40s'", r->t->name, key);
+        if (!*key || *end || row >= n_row) return mo_fail(err, MO_E_FORMAT, "synth.boost: tensor '%s' has no row '%.40s'", tensor, key);
         if (!json_is_number(v) || frexp(k, &e) != 0.5 || e < -30 || e > 30)
-            return mo_fail(err, MO_E_FORMAT, "synth.boost: row %s of '%s' is multiplied by no power of two", key, r->t->name);
-        r->boost[r->n_boost++] = (boost){ row, (float)k };
+            return mo_fail(err, MO_E_FORMAT, "synth.boost: row %s of '%s' is multiplied by no power of two", key, tensor);
+        (*out)[(*n)++] = (synth_boost){ row, (float)k };
     }
     return MO_OK;
 }
@@ -201,7 +196,8 @@ static mo_status plan_shard(job *j, buf *header, const synth_list *l, size_t fro
         recipe *r = &j->recipe[j->n_recipe++];
         *r = (recipe){ .t = &l->list[i], .key = synth_key(l->list[i].name, o->seed) };
         synth_base_amp(&r->base, &r->amp, r->t->name, r->t->n_dim, r->t->dim);
-        if ((st = read_boost(r, json_object_get(o->boost, r->t->name), err)) != MO_OK) return st;
+        st = synth_boost_read(&r->boost, &r->n_boost, json_object_get(o->boost, r->t->name), r->t->name, (uint64_t)r->t->dim[0], err);
+        if (st != MO_OK) return st;
     }
     put_header(header, j->recipe, j->n_recipe, j->type);
     if (header->failed) return mo_fail(err, MO_E_NOMEM, "no memory for the header of '%s'", j->path);

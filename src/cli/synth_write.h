@@ -24,6 +24,14 @@ uint64_t synth_shard_limit(const synth_list *l, int32_t type, uint64_t n_shard);
  * A failure may leave files behind there: the caller removes the folder. */
 mo_status synth_write(const char *dir, const synth_list *l, const synth_opts *o, pool *p, mo_error *err);
 
+typedef struct synth_boost {
+    uint64_t row;
+    float k;
+} synth_boost;
+
+/* {ROW: K} of one tensor of n_row rows, rows NULL: none. *out [*n] is mo_malloc'd. MO_E_FORMAT: no such row, no power of two. */
+mo_status synth_boost_read(synth_boost **out, size_t *n, const json_t *rows, const char *tensor, uint64_t n_row, mo_error *err);
+
 /* Write a whole small file. */
 mo_status synth_write_file(const char *dir, const char *name, const void *data, size_t n, mo_error *err);
 
