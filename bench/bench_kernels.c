@@ -336,7 +336,7 @@ static void bench_paged(backend *be, limits *l)
 static void bench_rows(backend *be)
 {
     enum { N = 512, D = 4096 };
-    float *x = floats(be, (int64_t)N * D), *y = floats(be, (int64_t)N * D), *g = floats(be, D);
+    float *x = floats(be, (int64_t)N * D), *y = floats(be, (int64_t)N * D), *g = floats(be, D), *angle = floats(be, N * 128);
     int32_t pos[N];
     float inv[64];
     const struct {
@@ -346,6 +346,7 @@ static void bench_rows(backend *be)
 
     for (int i = 0; i < N; i++) pos[i] = i;
     for (int i = 0; i < 64; i++) inv[i] = powf(1e6f, -(float)i / 64);
+    be->ops->rope_angles(be, angle, pos, inv, N, 128);
     printf("\nrows, %d x %d                          ms   ns/element\n", N, D);
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
         double best = 1e9;
@@ -356,14 +357,14 @@ static void bench_rows(backend *be)
             case 1: be->ops->layer_norm(be, y, D, x, D, g, g, N, D, 1e-6f); break;
             case 2: be->ops->swiglu(be, y, D, x, D, x, D, N, D); break;
             case 3: be->ops->add_rows(be, y, D, x, D, x, D, NULL, N, D); break;
-            case 4: be->ops->norm_rope(be, y, D, g, 1e-6f, pos, inv, N, 32, 128, ROPE_HALVES); break;
+            case 4: be->ops->norm_rope(be, y, D, g, 1e-6f, angle, N, 32, 128, ROPE_HALVES); break;
             }
             t = now() - t;
             if (t < best) best = t;
         }
         printf("  %-24s             %9.3f  %8.3f\n", ops[i].name, best * 1e3, best * 1e9 / N / D);
     }
-    be->ops->dealloc(be, x), be->ops->dealloc(be, y), be->ops->dealloc(be, g);
+    be->ops->dealloc(be, x), be->ops->dealloc(be, y), be->ops->dealloc(be, g), be->ops->dealloc(be, angle);
 }
 
 int main(int argc, char **argv)

@@ -88,10 +88,15 @@ static void rms_norm(backend *be, float *y, int64_t ldy, const float *x, int64_t
     TIMED("rms_norm", at.ops->rms_norm(be, y, ldy, x, ldx, g, n, d, eps));
 }
 
-static void norm_rope(backend *be, float *x, int64_t ldx, const float *g, float eps, const int32_t *pos, const float *inv_freq, int64_t n,
-                      int n_head, int head_dim, rope_style style)
+static void rope_angles(backend *be, float *angle, const int32_t *pos, const float *inv_freq, int64_t n, int head_dim)
 {
-    TIMED("norm_rope", at.ops->norm_rope(be, x, ldx, g, eps, pos, inv_freq, n, n_head, head_dim, style));
+    TIMED("rope_angles", at.ops->rope_angles(be, angle, pos, inv_freq, n, head_dim));
+}
+
+static void norm_rope(backend *be, float *x, int64_t ldx, const float *g, float eps, const float *angle, int64_t n, int n_head,
+                      int head_dim, rope_style style)
+{
+    TIMED("norm_rope", at.ops->norm_rope(be, x, ldx, g, eps, angle, n, n_head, head_dim, style));
 }
 
 static void swiglu(backend *be, float *y, int64_t ldy, const float *gate, int64_t ldg, const float *up, int64_t ldu, int64_t n, int64_t d)
@@ -228,6 +233,7 @@ int main(int argc, char **argv)
     timed.matmul_group = matmul_group;
     timed.embed = embed;
     timed.rms_norm = rms_norm;
+    timed.rope_angles = rope_angles;
     timed.norm_rope = norm_rope;
     timed.swiglu = swiglu;
     timed.attn_paged = attn_paged;

@@ -131,10 +131,12 @@ typedef struct backend_ops {
     void (*layer_norm)(backend *be, float *y, int64_t ldy, const float *x, int64_t ldx, const float *g, const float *b, int64_t n,
                        int64_t d, float eps);
 
-    /* In place on n_head heads of head_dim per row: optional RMSNorm per head (g NULL: none), then rotation by
-     * pos[row] * inv_freq[i], angle computed in double and rounded once. inv_freq [head_dim/2]. */
-    void (*norm_rope)(backend *be, float *x, int64_t ldx, const float *g, float eps, const int32_t *pos, const float *inv_freq, int64_t n,
-                      int n_head, int head_dim, rope_style style);
+    /* What n rows are rotated by: angle [n, head_dim], a row's cosines of pos[row] * inv_freq[i] (i < head_dim/2), then the
+     * sines; the angle is computed in double and rounded once. All layers of a pass share them. inv_freq: host memory. */
+    void (*rope_angles)(backend *be, float *angle, const int32_t *pos, const float *inv_freq, int64_t n, int head_dim);
+    /* In place on n_head heads of head_dim per row: optional RMSNorm per head (g NULL: none), then rotation. angle: above. */
+    void (*norm_rope)(backend *be, float *x, int64_t ldx, const float *g, float eps, const float *angle, int64_t n, int n_head,
+                      int head_dim, rope_style style);
 
     /* y[n, d] = silu(gate) * up; y may be gate or up */
     void (*swiglu)(backend *be, float *y, int64_t ldy, const float *gate, int64_t ldg, const float *up, int64_t ldu, int64_t n, int64_t d);

@@ -129,6 +129,7 @@ typedef struct rows {
     float *q, *o;                          /* [n, n_head * head_dim] */
     float *k, *v;                          /* [n, n_kv_head * head_dim] */
     float *gate, *up;                      /* [n, n_ff] */
+    float *angle;                          /* [n, head_dim] of the rotation of queries and keys */
     float *logits;                         /* [LLM_LOGIT_ROWS, n_vocab] */
     int32_t *at, *pos, *n_visible, *token; /* [n] host */
     attn_seq *seq;                         /* [n] host: at most one sequence per row */
@@ -144,6 +145,7 @@ static rows carve(scratch *s, const llm_config *c, int32_t n)
 
     r.h = ARENA_FLOATS(d, (int64_t)n * c->n_embd);
     r.a = ARENA_FLOATS(d, (int64_t)n * c->n_embd);
+    r.angle = ARENA_FLOATS(d, (int64_t)n * c->head_dim);
     /* Attention's rows, the feed-forward's and the logits are never alive together. */
     shared = d->used;
     r.q = ARENA_FLOATS(d, n_q);
@@ -221,7 +223,7 @@ static void store_keys(const llm *m, const rows *r, const kv_shape *kv, int n_se
 
     op->rms_norm(m->be, r->a, d, r->h, d, l->attn_norm, n, d, c->rms_eps);
     op->matmul_group(m->be, part, queries ? 3 : 2, r->a, d, n);
-    op->norm_rope(m->be, r->k, n_kv, l->k_norm, c->rms_eps, r->pos, m->inv_freq, n, c->n_kv_head, c->head_dim, m->rope);
+    op->norm_rope(m->be, r->k, n_kv, l->k_norm, c->rms_eps, r->angle, n, c->n_kv_head, c->head_dim, m->rope);
     op->kv_store(m->be, r->seq, n_seq, r->at, r->k, r->v, n_kv, c->n_kv_head, c->head_dim, kv->type);
 }
 
@@ -246,7 +248,7 @@ static void attend(const llm *m, const rows *r, const kv_shape *kv, int n_seq, i
                            .scale = 1.0f / sqrtf((float)c->head_dim) };
 
     if (!queries) op->matmul(m->be, r->q, n_q, &l->w_q, r->a, d, n, &bias_q);
-    op->norm_rope(m->be, r->q, n_q, l->q_norm, c->rms_eps, r->pos, m->inv_freq, n, c->n_head, c->head_dim, m->rope);
+    op->norm_rope(m->be, r->q, n_q, l->q_norm, c->rms_eps, r->angle, n, c->n_head, c->head_dim, m->rope);
     op->attn_paged(m->be, &at);
     op->matmul(m->be, r->h, d, &l->w_o, r->o, n_q, n, &residual);
 }
@@ -267,11 +269,11 @@ static void feed_forward_block(const llm *m, const rows *r, int32_t n, int il)
 }
 
 /* Of the rows only those that want an output are needed after the last layer's keys are stored: move them together at the
- * front of h and a, with their positions and sequences. want [n], NULL: none does. Returns how many. */
+ * front of h and a, with their angles and sequences. want [n], NULL: none does. Returns how many. */
 static int32_t keep_wanted(const llm *m, rows *r, const uint8_t *want, int32_t n, int32_t *n_seq)
 {
     size_t row_bytes = (size_t)m->cfg.n_embd * sizeof(float);
-    int64_t d = m->cfg.n_embd;
+    int64_t d = m->cfg.n_embd, hd = m->cfg.head_dim;
     int32_t kept = 0, kept_seq = 0;
 
     for (int32_t g = 0; want && g < *n_seq; g++) {
@@ -283,7 +285,7 @@ static int32_t keep_wanted(const llm *m, rows *r, const uint8_t *want, int32_t n
             if (kept < i) {
                 m->be->ops->copy(m->be, r->h + kept * d, r->h + i * d, row_bytes);
                 m->be->ops->copy(m->be, r->a + kept * d, r->a + i * d, row_bytes);
-                r->pos[kept] = r->pos[i];
+                m->be->ops->copy(m->be, r->angle + kept * hd, r->angle + i * hd, (size_t)hd * sizeof(float));
                 r->n_visible[kept] = r->n_visible[i];
             }
             r->want[kept++] = want[i];
@@ -410,6 +412,7 @@ mo_status llm_forward(const llm *m, scratch *s, int32_t n_ubatch, const llm_batc
 
         if ((st = place_rows(&r, b, first, n, &n_seq, err)) != MO_OK) break;
         embed_rows(m, &r, b, first, n);
+        m->be->ops->rope_angles(m->be, r.angle, r.pos, m->inv_freq, n, m->cfg.head_dim);
         layers(m, &r, b, first, n, n_seq, &out);
         for (int32_t i = 0; i < n; i++) b->seq[first + i]->len++;
         st = m->be->ops->sync(m->be, err);

@@ -120,14 +120,16 @@ TEST(rope)
             const int hd = dims[j / 2], n_head = 3, n = 50, ld = n_head * hd + 1;
             const rope_style style = j & 1 ? ROPE_PAIRS : ROPE_HALVES;
             float *x = new_f((int64_t)n * ld, 1), *x0 = malloc((size_t)n * (size_t)ld * sizeof *x0), *one = guard_new(ld),
-                  *g = new_f(hd, 0), inv[65];
+                  *g = new_f(hd, 0), *angle = guard_new((int64_t)n * hd), inv[65];
             int32_t pos[50];
             backend *be = test_backend(&isa_cases[i], 2);
 
             for (int r = 0; r < n; r++) pos[r] = r * 813;
             for (int d = 0; d < hd / 2; d++) inv[d] = powf(10000, -2.0f * (float)d / (float)hd);
             memcpy(x0, x, (size_t)n * (size_t)ld * sizeof *x0);
-            be->ops->norm_rope(be, x, ld, g, 1e-6f, pos, inv, n, n_head, hd, style);
+            be->ops->rope_angles(be, angle, pos, inv, n, hd);
+            CHECK(guard_ok(angle, (int64_t)n * hd));
+            be->ops->norm_rope(be, x, ld, g, 1e-6f, angle, n, n_head, hd, style);
             for (int r = 0; r < n; r++) {
                 for (int h = 0; h < n_head; h++) {
                     const float *p = x0 + r * ld + h * hd, *q = x + r * ld + h * hd;
@@ -143,11 +145,12 @@ TEST(rope)
                 }
                 CHECK(same_bits("gap", x + r * ld + n_head * hd, x0 + r * ld + n_head * hd, 1));
                 memcpy(one, x0 + r * ld, (size_t)ld * sizeof *one);
-                be->ops->norm_rope(be, one, ld, g, 1e-6f, pos + r, inv, 1, n_head, hd, style);
+                be->ops->rope_angles(be, angle, pos + r, inv, 1, hd);
+                be->ops->norm_rope(be, one, ld, g, 1e-6f, angle, 1, n_head, hd, style);
                 CHECK(same_bits("row alone", one, x + r * ld, ld) && guard_ok(one, ld));
             }
             be->ops->destroy(be);
-            free_f(x, 1), free_f(g, 0), free(x0), guard_free(one);
+            free_f(x, 1), free_f(g, 0), free(x0), guard_free(one), guard_free(angle);
         }
 }
 

@@ -140,6 +140,7 @@ static const backend_ops cpu_ops = {
     .embed = cpu_embed,
     .rms_norm = cpu_rms_norm,
     .layer_norm = cpu_layer_norm,
+    .rope_angles = cpu_rope_rows,
     .norm_rope = cpu_norm_rope,
     .swiglu = cpu_swiglu,
     .add_rows = cpu_add_rows,

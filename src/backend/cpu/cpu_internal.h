@@ -53,8 +53,9 @@ void cpu_embed(backend *be, float *y, int64_t ldy, const weight *w, const int32_
 void cpu_rms_norm(backend *be, float *y, int64_t ldy, const float *x, int64_t ldx, const float *g, int64_t n, int64_t d, float eps);
 void cpu_layer_norm(backend *be, float *y, int64_t ldy, const float *x, int64_t ldx, const float *g, const float *b, int64_t n, int64_t d,
                     float eps);
-void cpu_norm_rope(backend *be, float *x, int64_t ldx, const float *g, float eps, const int32_t *pos, const float *inv_freq, int64_t n,
-                   int n_head, int head_dim, rope_style style);
+void cpu_rope_rows(backend *be, float *angle, const int32_t *pos, const float *inv_freq, int64_t n, int head_dim);
+void cpu_norm_rope(backend *be, float *x, int64_t ldx, const float *g, float eps, const float *angle, int64_t n, int n_head, int head_dim,
+                   rope_style style);
 void cpu_swiglu(backend *be, float *y, int64_t ldy, const float *gate, int64_t ldg, const float *up, int64_t ldu, int64_t n, int64_t d);
 void cpu_add_rows(backend *be, float *y, int64_t ldy, const float *a, int64_t lda, const float *b, int64_t ldb, const int32_t *b_row,
                   int64_t n, int64_t d);

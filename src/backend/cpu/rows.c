@@ -68,13 +68,29 @@ void cpu_rope_angles(float *cs, float *sn, int32_t pos, const float *inv_freq, i
     }
 }
 
+static void rope_rows(cpu_backend *c, const void *arg, int64_t r0, int64_t r1)
+{
+    const rows_args *p = arg;
+
+    (void)c;
+    for (int64_t r = r0; r < r1; r++) {
+        float *cs = p->y + r * p->ldy;
+        cpu_rope_angles(cs, cs + p->head_dim / 2, p->index[r], p->inv_freq, p->head_dim / 2);
+    }
+}
+
+void cpu_rope_rows(backend *be, float *angle, const int32_t *pos, const float *inv_freq, int64_t n, int head_dim)
+{
+    cpu_rows(cpu_of(be), n, (int64_t)head_dim * 16, rope_rows,
+             &(rows_args){ .y = angle, .ldy = head_dim, .index = pos, .inv_freq = inv_freq, .head_dim = head_dim });
+}
+
 static void norm_rope_rows(cpu_backend *c, const void *arg, int64_t r0, int64_t r1)
 {
     const rows_args *p = arg;
-    float cs[ATTN_HEAD_DIM_MAX / 2], sn[ATTN_HEAD_DIM_MAX / 2];
 
     for (int64_t r = r0; r < r1; r++) {
-        cpu_rope_angles(cs, sn, p->index[r], p->inv_freq, p->head_dim / 2);
+        const float *cs = p->a + r * p->head_dim, *sn = cs + p->head_dim / 2;
         for (int h = 0; h < p->n_head; h++) {
             float *x = p->y + r * p->ldy + (int64_t)h * p->head_dim;
             if (p->g) c->k.rms_norm(x, x, p->g, p->head_dim, p->eps);
@@ -83,19 +99,11 @@ static void norm_rope_rows(cpu_backend *c, const void *arg, int64_t r0, int64_t 
     }
 }
 
-void cpu_norm_rope(backend *be, float *x, int64_t ldx, const float *g, float eps, const int32_t *pos, const float *inv_freq, int64_t n,
-                   int n_head, int head_dim, rope_style style)
+void cpu_norm_rope(backend *be, float *x, int64_t ldx, const float *g, float eps, const float *angle, int64_t n, int n_head, int head_dim,
+                   rope_style style)
 {
-    cpu_rows(cpu_of(be), n, (int64_t)head_dim * (n_head * 2 + 16), norm_rope_rows,
-             &(rows_args){ .y = x,
-                           .ldy = ldx,
-                           .g = g,
-                           .eps = eps,
-                           .index = pos,
-                           .inv_freq = inv_freq,
-                           .n_head = n_head,
-                           .head_dim = head_dim,
-                           .style = style });
+    cpu_rows(cpu_of(be), n, (int64_t)head_dim * n_head * 2, norm_rope_rows,
+             &(rows_args){ .y = x, .ldy = ldx, .a = angle, .g = g, .eps = eps, .n_head = n_head, .head_dim = head_dim, .style = style });
 }
 
 static void swiglu_rows(cpu_backend *c, const void *arg, int64_t r0, int64_t r1)
