@@ -1,12 +1,14 @@
 # fish completion for minicpmo
 
-set -l commands run info tokenize bench perplexity synth trace
+set -l commands run info tokenize bench perplexity quantize imatrix synth trace
 complete -c minicpmo -n "not __fish_seen_subcommand_from $commands" -f
 complete -c minicpmo -n "not __fish_seen_subcommand_from $commands" -a run -d 'answer a question about pictures and sounds'
 complete -c minicpmo -n "not __fish_seen_subcommand_from $commands" -a info -d 'shapes, types, memory and kernels of a model'
 complete -c minicpmo -n "not __fish_seen_subcommand_from $commands" -a tokenize -d 'token ids of a text'
 complete -c minicpmo -n "not __fish_seen_subcommand_from $commands" -a bench -d 'time the parts of a model'
 complete -c minicpmo -n "not __fish_seen_subcommand_from $commands" -a perplexity -d 'how well a model foresees a text'
+complete -c minicpmo -n "not __fish_seen_subcommand_from $commands" -a quantize -d 'write a model as GGUF files of another type'
+complete -c minicpmo -n "not __fish_seen_subcommand_from $commands" -a imatrix -d 'which columns of the weights matter'
 complete -c minicpmo -n "not __fish_seen_subcommand_from $commands" -a synth -d 'write a model with rule-made weights'
 complete -c minicpmo -n "not __fish_seen_subcommand_from $commands" -a trace -d 'run test cases against a model'
 
@@ -69,5 +71,21 @@ complete -c minicpmo -n "__fish_seen_subcommand_from bench" -l against -r -d 'a 
 complete -c minicpmo -n "__fish_seen_subcommand_from synth" -l config -r -d configuration
 complete -c minicpmo -n "__fish_seen_subcommand_from synth" -l seed -x -d 'which weights'
 complete -c minicpmo -n "__fish_seen_subcommand_from synth" -l tokenizer -r -d 'tokenizer files'
+complete -c minicpmo -n "__fish_seen_subcommand_from quantize" -s t -l type -x -a 'F32 BF16 F16 Q8_0 Q6_K Q5_1 Q5_K_M Q5_K_S Q5_0 Q4_1 Q4_K_M Q4_K_S IQ4_NL Q4_0 IQ4_XS Q3_K_L Q3_K_M Q3_K_S Q2_K Q2_K_S' -d 'type of the file'
+complete -c minicpmo -n "__fish_seen_subcommand_from quantize" -l part -x -a 'all llm vision audio' -d 'of a folder'
+complete -c minicpmo -n "__fish_seen_subcommand_from quantize" -l encoder-type -x -a 'F16 BF16 F32 Q8_0' -d 'type of the encoders'
+complete -c minicpmo -n "__fish_seen_subcommand_from quantize" -l imatrix -r -d 'importance matrix'
+complete -c minicpmo -n "__fish_seen_subcommand_from quantize" -l pure -d 'all matrices in one type'
+complete -c minicpmo -n "__fish_seen_subcommand_from quantize" -l token-embedding-type -x -d 'of the embeddings'
+complete -c minicpmo -n "__fish_seen_subcommand_from quantize" -l output-tensor-type -x -d 'of the output matrix'
+complete -c minicpmo -n "__fish_seen_subcommand_from quantize" -l tensor-type -x -d 'PATTERN=TYPE'
+complete -c minicpmo -n "__fish_seen_subcommand_from quantize" -s n -l dry-run -d 'print the plan'
+complete -c minicpmo -n "__fish_seen_subcommand_from imatrix" -s o -l output -r -d 'the file to write'
+complete -c minicpmo -n "__fish_seen_subcommand_from imatrix" -l chunks -x -d 'pieces of the text'
+complete -c minicpmo -n "__fish_seen_subcommand_from imatrix" -l ctx -x -d 'tokens of a piece'
+complete -c minicpmo -n "__fish_seen_subcommand_from imatrix" -l save-every -x -d 'pieces between saves'
+complete -c minicpmo -n "__fish_seen_subcommand_from quantize imatrix" -l threads -x -d 'how many threads work'
+complete -c minicpmo -n "__fish_seen_subcommand_from quantize imatrix" -s f -l force -d 'replace files'
+complete -c minicpmo -n "__fish_seen_subcommand_from quantize imatrix" -s q -l quiet -d 'say nothing'
 complete -c minicpmo -n "__fish_seen_subcommand_from trace" -l case -x -d 'only this case'
 complete -c minicpmo -n "__fish_seen_subcommand_from synth trace" -s o -r -d 'directory to make'
