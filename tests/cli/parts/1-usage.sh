@@ -6,7 +6,7 @@ fits_a_screen() { [ "$(wc -l <<<"$out")" -le 40 ] && ! grep -qE '.{111}' <<<"$ou
 run --help
 check "--help" ended 0
 check "--help fits a screen" fits_a_screen
-for command in run info tokenize bench perplexity synth; do
+for command in run info tokenize bench perplexity quantize imatrix synth; do
     run --help
     check "--help lists $command" grep -q "^  $command " "$tmp/out"
     run "$command" --help
@@ -67,7 +67,7 @@ refused "context beyond the model's" 1 "this model takes 1 to 40960" run "$model
 refused "bench: no runs" 2 "--repeat cannot be '0'" bench "$model" --repeat 0
 
 # Whatever --help lists is in the contract, the manual and the completion for bash.
-for command in run info tokenize bench perplexity synth; do
+for command in run info tokenize bench perplexity quantize imatrix synth; do
     run "$command" --help
     missing=''
     for option in $(grep -oE -- '--[a-z0-9-]+' "$tmp/out" | sort -u); do
