@@ -3,6 +3,7 @@
  * MR weight rows at a time: each row's block leaves a vector of partial integer sums per activation row; those of MR rows
  * are summed across lanes together, into one vector of results.
  */
+enum { Q_FEW = 4 };              /* activation rows at a time */
 enum { PREFETCH_ROWS = 2 * MR }; /* how far ahead of the rows being read */
 
 /* nr <= MR weight rows times n activation rows, inlined with constant n. */

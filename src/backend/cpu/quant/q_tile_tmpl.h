@@ -10,6 +10,7 @@
  */
 enum { NV = Q_ROWS / QL }; /* vectors across a panel */
 
+#if Q_WIDE_SIGNED /* panels of 16-bit elements are made row by row */
 typedef struct row_buf {
     uint8_t q[2 * Q_CHUNK];
     int32_t scale[16];
@@ -44,21 +45,17 @@ static void interleave(void *o, const void *rows, int n_step)
         }
 }
 
-/* 32 decoded elements to element 32 j of a row buffer, as the tile wants them */
-Q_INLINE void put_q(uint8_t *row, int j, b32 v, const bool sgn)
+/* 32 decoded signed bytes to 16-bit elements 32 j … of a row buffer */
+Q_INLINE void put_q(uint8_t *row, int j, b32 v)
 {
-    if (!sgn) memcpy(row + 32 * j, &v, 32);
-    else if (Q_WIDE_SIGNED) {
-        int8_t s[32];
-        int16_t w[32];
-        memcpy(s, &v, 32);
-        for (int i = 0; i < 32; i++) w[i] = s[i];
-        memcpy(row + 64 * j, w, 64);
-    } else {
-        v ^= Q_SIGNED_BIAS;
-        memcpy(row + 32 * j, &v, 32);
-    }
+    int8_t s[32];
+    int16_t w[32];
+
+    memcpy(s, &v, 32);
+    for (int i = 0; i < 32; i++) w[i] = s[i];
+    memcpy(row + 64 * j, w, 64);
 }
+#endif
 
 /* Bytes of 4 n elements are n steps of 4, or 2 n of 2. */
 #define Q_STEPS(n, sgn) ((sgn) && Q_WIDE_SIGNED ? (n) / 2 : (n) / 4)

@@ -15,7 +15,10 @@
 #define T_PANEL_MINS (T_SUB && T_PANEL_BIAS ? MIN_INT : T_MINS)
 #define T_N_ADD      (T_SIGNED ? Q_CHUNK : Q_ADD(T_MAX))
 
-static void T_FN(unpack)(q_panel *p, const uint8_t *w, size_t rb, int n, int n_col)
+#define T_CHUNK (T_BYTES * (T_SUB ? 1 : 8)) /* bytes of a chunk */
+
+#if T_SIGNED && Q_WIDE_SIGNED
+static void T_FN(unpack_many)(q_panel *p, const uint8_t *w, size_t rb, int n, int n_col)
 {
     row_buf row[Q_ROWS];
 
@@ -31,13 +34,13 @@ static void T_FN(unpack)(q_panel *p, const uint8_t *w, size_t rb, int n, int n_c
         T_FN(scales)(w, row[r].scale, mn);
         memcpy(row[r].min, mn, sizeof row[r].min);
         Q_UNROLL
-        for (int j = 0; j < 8; j++) put_q(row[r].q, j, T_FN(decode)(w, j), T_SIGNED);
+        for (int j = 0; j < 8; j++) put_q(row[r].q, j, T_FN(decode)(w, j));
         p->d[0][r] = q_f16(w + T_D);
         if (T_MINS == MIN_FLOAT) p->m[0][r] = q_f16(w + T_M);
 #else
         for (int j = 0; j < n_col / 32; j++) {
             const uint8_t *b = w + j * T_BYTES;
-            put_q(row[r].q, j, T_FN(decode)(b, 0), T_SIGNED);
+            put_q(row[r].q, j, T_FN(decode)(b, 0));
             p->d[j][r] = q_f16(b + T_D);
             if (T_MINS == MIN_FLOAT) p->m[j][r] = q_f16(b + T_M);
         }
@@ -49,6 +52,29 @@ static void T_FN(unpack)(q_panel *p, const uint8_t *w, size_t rb, int n, int n_c
     if (T_PANEL_MINS) interleave(p->min, row[0].min, Q_CHUNK / T_SUB / 2);
 #endif
 }
+#else
+static __attribute__((noinline)) void T_FN(fill)(const unpack_at *u) { T_FN(unpack)(u); }
+
+/* n <= Q_ROWS rows; those missing become zero */
+static void T_FN(fill_rows)(unpack_at u, int n)
+{
+    uint8_t rows[Q_ROWS * T_CHUNK];
+    const size_t bytes = (size_t)T_CHUNK * (size_t)u.n_col / Q_CHUNK;
+
+    if (n < Q_ROWS) {
+        memset(rows, 0, sizeof rows);
+        for (int r = 0; r < n; r++) memcpy(rows + r * T_CHUNK, u.w + (size_t)r * u.rb, bytes);
+        u.w = rows;
+        u.rb = T_CHUNK;
+    }
+    T_FN(fill)(&u);
+}
+
+static void T_FN(unpack_many)(q_panel *p, const uint8_t *w, size_t rb, int n, int n_col)
+{
+    T_FN(fill_rows)((unpack_at){ .p = p, .w = w, .rb = rb, .n_col = n_col, .ahead = w + T_CHUNK, .ahead_step = rb }, n);
+}
+#endif
 
 static void T_FN(tile)(float *acc, int64_t ldacc, const q_panel *p, const uint8_t *x, size_t ldx, int n, int n_col)
 {
@@ -73,6 +99,49 @@ static void T_FN(tile)(float *acc, int64_t ldacc, const q_panel *p, const uint8_
 #undef TILE_CALL
 }
 
+#if Q_PANEL_FEW
+/* Weight rows at u->w times n activation rows through panels that live for one use. */
+static void T_FN(few_panels)(float *out, int64_t ldo, unpack_at u, int nr, const uint8_t *x, size_t ldx, int n, int64_t k)
+{
+    float acc[Q_FEW_MAX][Q_ROWS];
+
+    memset(acc, 0, (size_t)n * sizeof *acc);
+    for (int64_t c = 0; c < k; c += Q_CHUNK, u.w += T_CHUNK, u.ahead += T_CHUNK, x += sizeof(q_act)) {
+        u.n_col = k - c < Q_CHUNK ? (int)(k - c) : Q_CHUNK;
+        T_FN(fill_rows)(u, nr);
+        for (int i = 0; i < n; i += Q_TILE_X)
+            T_FN(tile)(acc[i], Q_ROWS, u.p, x + (size_t)i * ldx, ldx, n - i < Q_TILE_X ? n - i : Q_TILE_X, u.n_col);
+    }
+    for (int i = 0; i < n; i++) memcpy(out + i * ldo, acc[i], (size_t)nr * sizeof(float));
+}
+
+/* What is ahead is the next rows: as many streams as these have. */
+static void T_FN(matvec)(float *out, int64_t ldo, const uint8_t *w, size_t rb, int64_t n_row, const uint8_t *x, size_t ldx, int n,
+                         int64_t k)
+{
+    q_panel p;
+
+    for (int64_t r = 0; r < n_row; r += Q_ROWS, w += Q_ROWS * rb, out += Q_ROWS) {
+        const int nr = n_row - r < Q_ROWS ? (int)(n_row - r) : Q_ROWS;
+        const unpack_at u = { .p = &p, .w = w, .rb = rb, .ahead = w + Q_ROWS * rb, .ahead_step = rb };
+#if T_SUB
+#define ROWS_CALL(i) rows_super(out, ldo, &u, nr, x, ldx, i, k, T_FN(ROWS))
+#else
+#define ROWS_CALL(i) rows_blocks(out, ldo, &u, nr, x, ldx, i, k, T_FN(ROWS))
+#endif
+#if !Q_ALONG_ROWS
+        T_FN(few_panels)(out, ldo, u, nr, x, ldx, n, k);
+#else
+        if (nr < Q_ROWS || n > ROWS_X_MAX) T_FN(few_panels)(out, ldo, u, nr, x, ldx, n, k);
+        else if (n == 1) ROWS_CALL(1);
+        else if (n == 2) ROWS_CALL(2);
+        else if (n == 3) ROWS_CALL(3);
+        else ROWS_CALL(4);
+#endif
+#undef ROWS_CALL
+    }
+}
+#else
 static void T_FN(matvec)(float *out, int64_t ldo, const uint8_t *w, size_t rb, int64_t n_row, const uint8_t *x, size_t ldx, int n,
                          int64_t k)
 {
@@ -94,6 +163,7 @@ static void T_FN(matvec)(float *out, int64_t ldo, const uint8_t *w, size_t rb, i
     }
 #undef MATVEC_CALL
 }
+#endif
 
 static const quant_kernel T_FN(kernel) = {
     .name = T_LABEL,
@@ -110,7 +180,12 @@ static const quant_kernel T_FN(kernel) = {
     .pack_few = pack_block,
     .pack_many = T_SIGNED ? pack_block_wide : pack_block,
 #endif
-    .unpack = T_FN(unpack),
+    .unpack = T_FN(unpack_many),
+#if Q_PANEL_FEW
+    .n_few = Q_FEW_MAX,
+#else
+    .n_few = Q_FEW,
+#endif
     .tile = T_FN(tile),
     .matvec = T_FN(matvec),
 };
@@ -125,3 +200,4 @@ static const quant_kernel T_FN(kernel) = {
 #undef T_SIGNED
 #undef T_MINS
 #undef T_BIAS
+#undef T_CHUNK

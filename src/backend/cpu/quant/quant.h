@@ -9,7 +9,8 @@
  * every product and sum rounded by itself (no fused multiply-adds). Integers do not care about order, so the few-rows and
  * the many-rows kernels, every instruction set and every number of threads give the same bits.
  *
- * Few rows (matvec): bound by memory; a block is decoded in registers and used for up to Q_FEW activation rows.
+ * Few rows (matvec): bound by memory; a block is decoded in registers and used for several activation rows (q_matvec_tmpl.h;
+ * with 64-byte vectors q_rows_tmpl.h), or in a panel that lives for one use.
  * Many rows (tile): bound by arithmetic; Q_ROWS weight rows of one chunk are decoded into a panel in the L1 cache, whose
  * vectors hold 4 elements of each of several rows, and many activation rows pass over it:
  *
@@ -30,7 +31,7 @@
 enum {
     Q_CHUNK = 256,
     Q_ROWS = 16,     /* weight rows of a panel */
-    Q_FEW = 4,       /* activation rows of a matvec call */
+    Q_FEW_MAX = 16,  /* most activation rows of a matvec call */
     Q_TILE_X_MAX = 8 /* most activation rows of a tile call */
 };
 
@@ -71,7 +72,8 @@ typedef struct quant_kernel {
     /* acc[i * ldacc + j] += panel row j times activation row i; n <= tile_x rows, chunks ldx bytes apart */
     void (*tile)(float *acc, int64_t ldacc, const q_panel *p, const uint8_t *x, size_t ldx, int n, int n_col);
     int tile_x;
-    /* out[i * ldo + r] = weight row r times activation row i, n <= Q_FEW rows ldx bytes apart, each of whole k.
+    int n_few; /* activation rows of a matvec call, <= Q_FEW_MAX */
+    /* out[i * ldo + r] = weight row r times activation row i, n <= n_few rows ldx bytes apart, each of whole k.
      * Reads every weight byte once and nothing past the last row. */
     void (*matvec)(float *out, int64_t ldo, const uint8_t *w, size_t row_bytes, int64_t n_row, const uint8_t *x, size_t ldx, int n,
                    int64_t k);

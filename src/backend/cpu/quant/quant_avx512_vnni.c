@@ -5,7 +5,10 @@
 #include "backend/cpu/quant/q_decode_tmpl.h"
 #include "backend/cpu/quant/q_act_tmpl.h"
 #include "backend/cpu/quant/q_tile_tmpl.h"
-#include "backend/cpu/quant/q_matvec_tmpl.h"
+#include "backend/cpu/quant/q_unpack_tmpl.h"
+#if Q_ALONG_ROWS
+#include "backend/cpu/quant/q_rows_tmpl.h"
+#endif
 #include "backend/cpu/quant/q_table_tmpl.h"
 
 void quant_init_avx512_vnni(quant_table t) { quant_fill(t); }

@@ -16,7 +16,7 @@
 #include "core/alloc.h"
 
 enum {
-    N_FEW = 8,                  /* up to here decoding anew for each Q_FEW rows costs less than panels */
+    N_FEW = 8,                  /* at least up to here decoding anew for each Q_FEW rows costs less than panels */
     VEC_TASK_ROWS = 256,        /* most weight rows of a few-rows task */
     VEC_TASK_BYTES = 128 << 10, /* of weights, about */
     SHARES_MAX = 64,
@@ -101,8 +101,8 @@ static void few_task(const quant_job *j, float *raw, int64_t task)
     const size_t x_bytes = (size_t)j->n_chunk * j->t->few_bytes, rb = p->w->row_bytes;
     const int64_t r0 = (task - p->task0) * p->task_rows, nr = min64(p->task_rows, p->w->n_row - r0);
 
-    for (int64_t i = 0; i < j->n; i += Q_FEW) {
-        const int ni = (int)min64(Q_FEW, j->n - i);
+    for (int64_t i = 0; i < j->n; i += p->t->n_few) {
+        const int ni = (int)min64(p->t->n_few, j->n - i);
         p->t->matvec(raw, VEC_TASK_ROWS, (const uint8_t *)p->w->data + (size_t)r0 * rb, rb, nr, j->c->x_pack + (size_t)i * x_bytes, x_bytes,
                      ni, j->n_col);
         for (int r = 0; r < ni; r++) store(j, p, raw + r * VEC_TASK_ROWS, i + r, r0, nr);
@@ -224,8 +224,9 @@ static void matmul_parts(cpu_backend *c, const matmul_part *part, int n_part, co
     const weight *w = part[0].w;
     const quant_kernel *t = c->k.quant[w->type];
     quant_job j = { .c = c, .t = t, .ldx = ldx, .n_part = n_part, .n_col = w->n_col, .n_chunk = ceil_div(w->n_col, Q_CHUNK) };
-    const bool few = n <= N_FEW;
-    int64_t rows = few ? N_FEW : min64((int64_t)(X_PACK_BYTES / ((size_t)j.n_chunk * t->many_bytes)), X_ROWS_MAX);
+    const int64_t n_few = t->n_few > N_FEW ? t->n_few : N_FEW;
+    const bool few = n <= n_few;
+    int64_t rows = few ? n_few : min64((int64_t)(X_PACK_BYTES / ((size_t)j.n_chunk * t->many_bytes)), X_ROWS_MAX);
 
     for (int i = 0; i < n_part; i++) {
         j.part[i] = (quant_part){ .t = c->k.quant[part[i].w->type], .w = part[i].w, .y = part[i].y, .ldy = part[i].ldy };

@@ -8,7 +8,10 @@
 
 #include "backend/cpu/quant/qvec_x86.h"
 
-enum { QL = 8 };
+#define Q_LANES     8
+#define Q_PANEL_FEW 0
+#define Q_ASK_LEVEL 2
+enum { QL = Q_LANES };
 #define Q_TILE_X      4
 #define Q_WIDE_SIGNED 1
 #define Q_SIGNED_BIAS 0
@@ -39,6 +42,12 @@ QV vi q_fold(vi sum, va a, va scale, bool sgn)
 }
 QV vi q_total(va a, bool sgn) { return (vi)(sgn ? a : _mm256_madd_epi16(a, _mm256_set1_epi16(1))); }
 QV vi q_pairs(vi sum, va mn, va x) { return sum + (vi)_mm256_madd_epi16(mn, x); }
+
+/* Unpacking */
+QV vi q_rows_of_16(const uint8_t *p, size_t rb) { return (vi)rows_of_16(p, rb); }
+QV vf q_f16s(const uint16_t *h) { return f16s(h); }
+QV vf q_f16_low(vi v) { return f16_low((__m256i)v); }
+QV vi q_levels(vi i) { return (vi)q_lut(iq4_levels, (b32)i); }
 
 /* Matvec */
 QV __m256i mv_products(b32 w, const int8_t *x, bool sgn)

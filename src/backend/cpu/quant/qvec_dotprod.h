@@ -16,7 +16,10 @@
 #include "backend/cpu/quant/quant.h"
 #include "core/quants/quants.h"
 
-enum { QL = 4, MR = 4 };
+#define Q_LANES     4
+#define Q_PANEL_FEW 0
+#define Q_ASK_LEVEL 2
+enum { QL = Q_LANES, MR = 4 };
 #define Q_TILE_X      4
 #define Q_WIDE_SIGNED 0
 #define Q_SIGNED_BIAS 0
@@ -93,6 +96,16 @@ QV vi q_total(va a, bool sgn)
     return a;
 }
 QV vi q_pairs(vi sum, va mn, va x) { return sum + ((mn << 16) >> 16) * ((x << 16) >> 16) + (mn >> 16) * (x >> 16); }
+
+/* Unpacking */
+QV vi q_rows_of_16(const uint8_t *p, size_t rb)
+{
+    (void)rb;
+    return q_load(p);
+}
+QV vf q_f16s(const uint16_t *h) { return (vf)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(h))); }
+QV vf q_f16_low(vi v) { return (vf)vcvt_f32_f16(vreinterpret_f16_u16(vmovn_u32((uint32x4_t)v))); }
+QV vi q_levels(vi i) { return (vi)vqtbl1q_s8(vld1q_s8(iq4_levels), (uint8x16_t)i); }
 
 /* Matvec */
 QV vm mv_half(b32 w, const int8_t *x, int i) { return (vm)vdotq_s32(vdupq_n_s32(0), half(w, i), vld1q_s8(x + 16 * i)); }

@@ -12,7 +12,10 @@
 
 #pragma GCC diagnostic ignored "-Wpsabi" /* 32-byte vectors never leave this file */
 
-enum { QL = 4, MR = 4 };
+#define Q_LANES     4
+#define Q_PANEL_FEW 0
+#define Q_ASK_LEVEL 2
+enum { QL = Q_LANES, MR = 4 };
 #define Q_TILE_X      4
 #define Q_WIDE_SIGNED 0
 #define Q_SIGNED_BIAS 0
@@ -81,6 +84,22 @@ QV vi q_total(va a, bool sgn)
     return a;
 }
 QV vi q_pairs(vi sum, va mn, va x) { return sum + ((mn << 16) >> 16) * ((x << 16) >> 16) + (mn >> 16) * (x >> 16); }
+
+/* Unpacking */
+QV vi q_rows_of_16(const uint8_t *p, size_t rb)
+{
+    (void)rb;
+    return q_load(p);
+}
+QV vf q_f16s(const uint16_t *h) { return (vf){ f16_to_f32(h[0]), f16_to_f32(h[1]), f16_to_f32(h[2]), f16_to_f32(h[3]) }; }
+QV vf q_f16_low(vi v) { return q_f16s((const uint16_t[]){ (uint16_t)v[0], (uint16_t)v[1], (uint16_t)v[2], (uint16_t)v[3] }); }
+QV vi q_levels(vi i)
+{
+    uint8_t b[16];
+    memcpy(b, &i, 16);
+    for (int e = 0; e < 16; e++) b[e] = (uint8_t)iq4_levels[b[e]];
+    return q_load(b);
+}
 
 /* Matvec: lane l sums elements l, l + 4, … */
 QV vm mv_part(b32 w, const int8_t *x, int e0, int e1, bool sgn)

@@ -20,15 +20,25 @@
 #define Q_SCALE(v)    (v)
 
 #if Q_VNNI_512
-enum { QL = 16 };
+#define Q_LANES     16
+#define Q_PANEL_FEW 1
+enum { QL = Q_LANES };
 #define Q_TILE_X 8
 typedef int32_t vi __attribute__((vector_size(64)));
 typedef float vf __attribute__((vector_size(64)));
 #else
-enum { QL = 8 };
-#define Q_TILE_X 4
+#define Q_LANES     8
+#define Q_PANEL_FEW 0
+enum { QL = Q_LANES };
+#define Q_TILE_X    4
 typedef int32_t vi __attribute__((vector_size(32)));
 typedef float vf __attribute__((vector_size(32)));
+#endif
+#define Q_ASK_LEVEL 2
+#if defined(MO_EMULATE_VNNI)
+#define Q_ALONG_ROWS 0 /* AVX-512 alone has its 64-byte vectors */
+#else
+#define Q_ALONG_ROWS Q_VNNI_512
 #endif
 typedef vi va;
 
@@ -84,6 +94,54 @@ QV vi q_total(va a, bool sgn)
     return a;
 }
 QV vi q_pairs(vi sum, va mn, va x) { return q_dot16(sum, mn, x); }
+
+/* Unpacking */
+#if Q_VNNI_512 && !defined(MO_EMULATE_VNNI)
+QV vi q_four(const uint8_t *p, size_t step)
+{
+    __m512i v = _mm512_castsi128_si512(load16(p));
+    v = _mm512_inserti32x4(v, load16(p + step), 1);
+    v = _mm512_inserti32x4(v, load16(p + 2 * step), 2);
+    return (vi)_mm512_inserti32x4(v, load16(p + 3 * step), 3);
+}
+QV vi q_rows_of_16(const uint8_t *p, size_t rb) { return q_four(p, 4 * rb); }
+QV vf q_f16s(const uint16_t *h) { return (vf)_mm512_cvtph_ps(load32(h)); }
+QV vf q_f16_low(vi v) { return (vf)_mm512_cvtph_ps(_mm512_cvtepi32_epi16((__m512i)v)); }
+QV vi q_levels(vi i) { return (vi)_mm512_shuffle_epi8(_mm512_broadcast_i32x4(load16(iq4_levels)), (__m512i)i); }
+#elif !Q_VNNI_512
+QV vi q_rows_of_16(const uint8_t *p, size_t rb) { return (vi)rows_of_16(p, rb); }
+QV vf q_f16s(const uint16_t *h) { return f16s(h); }
+QV vf q_f16_low(vi v) { return f16_low((__m256i)v); }
+QV vi q_levels(vi i) { return (vi)q_lut(iq4_levels, (b32)i); }
+#else
+QV vi q_rows_of_16(const uint8_t *p, size_t rb)
+{
+    vi v;
+    for (int i = 0; i < 4; i++) memcpy((uint8_t *)&v + 16 * i, p + (size_t)(4 * i) * rb, 16);
+    return v;
+}
+QV vf q_f16s(const uint16_t *h)
+{
+    vf v;
+    for (int i = 0; i < QL; i++) v[i] = _cvtsh_ss(h[i]);
+    return v;
+}
+QV vf q_f16_low(vi a)
+{
+    vf v;
+    for (int i = 0; i < QL; i++) v[i] = _cvtsh_ss((uint16_t)a[i]);
+    return v;
+}
+QV vi q_levels(vi i)
+{
+    uint8_t b[64];
+    vi v;
+    memcpy(b, &i, 64);
+    for (int e = 0; e < 64; e++) b[e] = (uint8_t)iq4_levels[b[e]];
+    memcpy(&v, b, 64);
+    return v;
+}
+#endif
 
 /* Matvec */
 QV vm mv_dot_1(b32 w, const int8_t *x, bool sgn)

@@ -42,6 +42,18 @@ QV h8x q_narrow(i8x v) { return (h8x)_mm_packs_epi32(_mm256_castsi256_si128((__m
 QV __m256i load32(const void *p) { return _mm256_loadu_si256(p); }
 QV __m128i load16(const void *p) { return _mm_loadu_si128(p); }
 
+/* Unpacking, 8 rows: 16 bytes of rows 0 and 4; halves to floats */
+QV __m256i rows_of_16(const uint8_t *p, size_t rb)
+{
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(load16(p)), load16(p + 4 * rb), 1);
+}
+QV vmf f16s(const uint16_t *h) { return (vmf)_mm256_cvtph_ps(load16(h)); }
+QV vmf f16_low(__m256i v)
+{
+    const __m256i low = _mm256_and_si256(v, _mm256_set1_epi32(0xffff));
+    return (vmf)_mm256_cvtph_ps(_mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1)));
+}
+
 /* Partial sums of mn[i] * sum[i], n = 8 or 16 */
 QV vm mv_pairs(const int16_t *mn, const int16_t *sum, int n)
 {
