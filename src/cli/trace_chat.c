@@ -166,7 +166,8 @@ static mo_status feed(answer *a, const int32_t *id, const float *embd, int32_t n
 /* Argmax after the penalty on generated ids; an end id is the last. */
 static mo_status put_greedy(answer *a, const json_t *input, trace_out *out, mo_error *err)
 {
-    int32_t end[2] = { tokenizer_find(a->m->tok, "<|im_end|>"), tokenizer_find(a->m->tok, "<|endoftext|>") };
+    int32_t end[3] = { tokenizer_find(a->m->tok, "<|im_end|>"), tokenizer_find(a->m->tok, "<|endoftext|>"),
+                       tokenizer_get_roles(a->m->tok).eos };
     int64_t n = json_integer_value(json_object_get(input, "max_new_tokens"));
     const json_t *penalty = json_object_get(input, "repetition_penalty");
     sampler_params p = sampler_params_default();
@@ -176,7 +177,7 @@ static mo_status put_greedy(answer *a, const json_t *input, trace_out *out, mo_e
 
     p.do_sample = false;
     p.repetition_penalty = penalty ? (float)json_number_value(penalty) : 1.02f;
-    st = sampler_open(&s, a->m->cfg.llm.n_vocab, &p, (id_list){ end, 2 }, NULL, err);
+    st = sampler_open(&s, a->m->cfg.llm.n_vocab, &p, (id_list){ end, 3 }, NULL, err);
     for (int64_t i = 0; st == MO_OK && i < (n ? n : 16); i++) {
         int32_t id;
         if ((st = sampler_next(s, a->logits, &id, err)) != MO_OK) break;
@@ -270,7 +271,7 @@ mo_status trace_slices_text(const trace_ctx *ctx, const json_t *input, int32_t c
 
     o.use_image_id = flag(input, "use_image_id", true);
     o.first_image_id = (int32_t)json_integer_value(json_object_get(input, "image_index"));
-    st = tokenizer_open_hf(&tok, ctx->model_dir, err);
+    st = checkpoint_open_tokenizer(&tok, ctx->model_dir, err);
     if (st == MO_OK) st = prompt_build_items(&p, tok, &o, &item, 1, err);
     if (st == MO_OK) st = tokenizer_decode(tok, p.ids.data, p.ids.len, false, &text, err);
     if (st == MO_OK) st = trace_put_json(out, "ids", id_list_json(p.ids.data, p.ids.len), err);

@@ -1,4 +1,4 @@
-/* Golden stages of the encoders. Each opens the case's checkpoint on the CPU with default options, gathers the rows of its
+/* Golden stages of the encoders. Each opens the case's checkpoint, of any kind, on the CPU in float32, gathers the rows of its
  * input (patches of tiles, hidden rows, mel frames), runs one forward pass and writes the rows out.
  */
 #include "cli/trace_encoders.h"
@@ -8,9 +8,8 @@
 #include "cli/trace_audio.h"
 #include "core/alloc.h"
 #include "core/cpu.h"
-#include "formats/tensors.h"
 #include "media/audio.h"
-#include "models/config.h"
+#include "models/checkpoint.h"
 #include "models/resampler.h"
 #include "models/siglip.h"
 #include "models/whisper.h"
@@ -21,21 +20,23 @@ enum { PASS_ROWS = 1500 };
 /* ---- what every stage holds ---- */
 
 typedef struct rig {
-    model_config c;
-    tensors *ts;
+    checkpoint ck;
+    model_config c; /* the checkpoint's */
+    tensors *ts;    /* the checkpoint's */
     backend *be;
     scratch s;
 } rig;
 
 static mo_status rig_open(rig *r, const trace_ctx *ctx, mo_error *err)
 {
-    cpu_backend_opts opts = { .isa_mask = MO_ISA_ALL };
+    cpu_backend_opts opts = { .isa_mask = MO_ISA_ALL, .exact_quant = true }; /* the golden tolerances are for float32 */
     mo_status st;
 
     memset(r, 0, sizeof *r);
     r->s = scratch_plan();
-    if ((st = model_config_load(&r->c, ctx->model_dir, err)) != MO_OK) return st;
-    if ((st = tensors_open_safetensors(&r->ts, ctx->model_dir, err)) != MO_OK) return st;
+    if ((st = checkpoint_open(&r->ck, ctx->model_dir, NULL, err)) != MO_OK) return st;
+    r->c = r->ck.cfg;
+    r->ts = r->ck.ts;
     return cpu_backend_new(&r->be, &opts, err);
 }
 
@@ -45,8 +46,7 @@ static void rig_close(rig *r)
         scratch_free(&r->s, r->be);
         r->be->ops->destroy(r->be);
     }
-    tensors_close(r->ts);
-    model_config_free(&r->c);
+    checkpoint_close(&r->ck);
 }
 
 /* Rows of floats that grow on the host. */
@@ -390,7 +390,8 @@ mo_status trace_encoder_stage(const char *stage, const trace_ctx *ctx, const jso
     *known = buckets || vision || resampling || !strcmp(stage, "audio");
     if (!*known) return MO_OK;
     if ((st = rig_open(&r, ctx, err)) == MO_OK) {
-        if (buckets) st = run_buckets(input, r.c.vision.image_size / r.c.vision.patch_size, out, err);
+        if (buckets && r.c.vision.patch_size < 1) st = mo_fail(err, MO_E_UNSUPPORTED, "this checkpoint has no vision tower");
+        else if (buckets) st = run_buckets(input, r.c.vision.image_size / r.c.vision.patch_size, out, err);
         else if (vision) st = run_vision(&r, ctx, input, out, err);
         else if (resampling) st = run_resampler(&r, input, out, err);
         else st = run_audio(&r, ctx, input, out, err);

@@ -9,6 +9,7 @@
 
 #include "core/alloc.h"
 #include "core/buf.h"
+#include "models/checkpoint.h"
 #include "session/forbidden.h"
 #include "session/sampling.h"
 #include "tokenizer/tokenizer.h"
@@ -229,7 +230,7 @@ mo_status trace_sample_stage(const char *stage, const trace_ctx *ctx, const json
 
     *known = !strcmp(stage, "sample");
     if (!*known) return MO_OK;
-    if ((st = tokenizer_open_hf(&t, ctx->model_dir, err)) != MO_OK) return st;
+    if ((st = checkpoint_open_tokenizer(&t, ctx->model_dir, err)) != MO_OK) return st;
     st = trace_sample_case(t, input, out, err);
     tokenizer_close(t);
     return st;
