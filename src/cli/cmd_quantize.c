@@ -17,6 +17,7 @@
 #include "core/buf.h"
 #include "core/clock.h"
 #include "core/file.h"
+#include "media/audio.h"
 #include "models/checkpoint_files.h"
 #include "models/quantize.h"
 
@@ -41,6 +42,7 @@ typedef struct run {
     quantize_opts q;
     mix_rule *rule;
     imatrix importance;
+    float filters[MEL_BANDS * MEL_BINS];
     output out[N_PART];
     int n_out;
     uint64_t n_byte, n_byte_before; /* of all outputs' tensors; of those that are through */
@@ -377,6 +379,20 @@ static mo_status write_outputs(run *r, mo_error *err)
     return st;
 }
 
+static mo_status make_filters(run *r, mo_error *err)
+{
+    mel_bank *m;
+    mo_status st = mel_bank_new(&m, err);
+
+    if (st != MO_OK) return st;
+    mel_bank_filters(m, r->filters);
+    mel_bank_free(m);
+    r->q.filters = r->filters;
+    r->q.n_mel = MEL_BANDS;
+    r->q.n_bin = MEL_BINS;
+    return MO_OK;
+}
+
 static mo_status quantize(run *r, const char *in, const char *out, mo_error *err)
 {
     char *file = NULL;
@@ -386,6 +402,7 @@ static mo_status quantize(run *r, const char *in, const char *out, mo_error *err
     if (r->o.imatrix && (st = imatrix_read(&r->importance, r->o.imatrix, err)) != MO_OK) return st;
     if (r->o.imatrix) r->q.importance = &r->importance;
     r->q.importance_file = r->o.imatrix;
+    if ((st = make_filters(r, err)) != MO_OK) return st;
     r->q.stop = &stop_requested;
     r->q.progress = show_progress;
     r->q.progress_arg = r;

@@ -38,11 +38,13 @@ void pcm_free(pcm *p); /* accepts a zeroed one */
 mo_status audio_resample(float **out, int64_t *n_out, const float *x, int64_t n, int32_t from_hz, int32_t to_hz, mo_error *err);
 
 /* Log-mel frames: 80 bands (Slaney), n_fft 400, hop 160. */
-enum { MEL_BANDS = 80, MEL_HOP = 160, MEL_N_FFT = 400, MEL_MAX_SAMPLES = 480000 };
+enum { MEL_BANDS = 80, MEL_HOP = 160, MEL_N_FFT = 400, MEL_BINS = MEL_N_FFT / 2 + 1, MEL_MAX_SAMPLES = 480000 };
 
 typedef struct mel_bank mel_bank; /* filters, window, FFT plan: read-only after creation, shared by threads */
 mo_status mel_bank_new(mel_bank **out, mo_error *err);
 void mel_bank_free(mel_bank *m); /* accepts NULL */
+/* The filters as a matrix, [MEL_BANDS, MEL_BINS]: rows are bands, columns bins of 40 Hz. */
+void mel_bank_filters(const mel_bank *m, float *out);
 
 /* Raw log10 power of one 400-sample window: y[80], each >= -10 and finite. The building block of the offline and the
  * streaming form. Windowing is done here; samples that are not finite count as 0. */

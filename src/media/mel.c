@@ -77,6 +77,14 @@ mo_status mel_bank_new(mel_bank **out, mo_error *err)
 
 void mel_bank_free(mel_bank *m) { mo_free(m); }
 
+void mel_bank_filters(const mel_bank *m, float *out)
+{
+    const float *w = m->weight;
+
+    memset(out, 0, sizeof *out * MEL_BANDS * N_BIN);
+    for (int i = 0; i < MEL_BANDS; w += m->n_bin[i++]) memcpy(out + i * N_BIN + m->bin0[i], w, (size_t)m->n_bin[i] * sizeof *w);
+}
+
 /* --- FFT of 200 complex values, real and imaginary parts apart so that the inner loops vectorise --- */
 
 typedef struct cvec {

@@ -15,11 +15,14 @@ static void put_text(gguf_writer *w, const char *key, const char *s) { gguf_put_
 static void put_general(gguf_writer *w, const char *arch, const char *name, const char *description, const file_type *type)
 {
     put_text(w, "general.architecture", arch);
-    put_text(w, "general.type", *description ? "mmproj" : "model");
-    put_text(w, "general.name", name);
-    if (*description) put_text(w, "general.description", description);
+    if (*description) { /* encoders' own converters write no more */
+        put_text(w, "general.description", description);
+    } else {
+        put_text(w, "general.type", "model");
+        put_text(w, "general.name", name);
+    }
     gguf_put_u32(w, "general.file_type", type->id);
-    gguf_put_u32(w, "general.quantization_version", QUANTIZATION_VERSION);
+    if (!*description || file_type_is_quantised(type)) gguf_put_u32(w, "general.quantization_version", QUANTIZATION_VERSION);
 }
 
 /* ---- the language model ----------------------------------------------------------------------------------------- */
@@ -135,6 +138,13 @@ mo_status gguf_put_config(gguf_writer *w, const model_config *c, gguf_role role,
     if (role == GGUF_ROLE_AUDIO) put_audio(w, c, name, type);
     else put_llm(w, c, name, type);
     return MO_OK;
+}
+
+void gguf_put_filters(gguf_writer *w, const float *filters, int32_t n_mel, int32_t n_bin)
+{
+    gguf_put_u32(w, "n_mel", (uint32_t)n_mel);
+    gguf_put_u32(w, "n_fft", (uint32_t)n_bin); /* so called there */
+    gguf_put_reals(w, "filters", filters, (size_t)n_mel * (size_t)n_bin);
 }
 
 /* ---- tokenizer -------------------------------------------------------------------------------------------------- */

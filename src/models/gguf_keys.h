@@ -14,6 +14,9 @@
  * a GGUF file. */
 mo_status gguf_put_config(gguf_writer *w, const model_config *c, gguf_role role, const char *name, const file_type *type, mo_error *err);
 
+/* The mel filters of an audio encoder [n_mel, n_bin], which other readers take from the file. */
+void gguf_put_filters(gguf_writer *w, const float *filters, int32_t n_mel, int32_t n_bin);
+
 /* tokenizer.*: the vocabulary as n_vocab tokens (holes are "[PADn]"), merges, roles; and tokenizer.chat_template as the Hugging Face
  * folder `dir` has it (NULL or none there: no such key). MO_E_FORMAT: the tokenizer has ids of n_vocab or above. */
 mo_status gguf_put_tokenizer(gguf_writer *w, const tokenizer *t, int32_t n_vocab, const char *dir, mo_error *err);

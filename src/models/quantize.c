@@ -373,6 +373,8 @@ static mo_status put_keys(quantizer *q, mo_error *err)
 
     if (q->meta) st = copy_keys(q, err);
     else st = gguf_put_config(q->w, &q->cfg, q->role, q->o.name, q->o.type, err);
+    if (st == MO_OK && !q->meta && q->role == GGUF_ROLE_AUDIO && q->o.filters && q->o.n_mel == q->cfg.audio.n_mel)
+        gguf_put_filters(q->w, q->o.filters, q->o.n_mel, q->o.n_bin);
     if (st == MO_OK && q->tok) st = gguf_put_tokenizer(q->w, q->tok, q->cfg.llm.n_vocab, q->dir, err);
     if (st == MO_OK) put_importance_keys(q);
     return st;

@@ -22,6 +22,8 @@ typedef struct quantize_opts {
     int n_rule;
     const imatrix *importance; /* NULL: none */
     const char *importance_file;
+    const float *filters; /* [n_mel, n_bin] of an audio encoder's sound, or NULL: none are written */
+    int32_t n_mel, n_bin;
     const char *name; /* general.name of what comes from a Hugging Face folder */
     pool *threads;
     const volatile sig_atomic_t *stop;                 /* becomes non-zero: MO_E_INTERRUPTED at the next block of rows */
