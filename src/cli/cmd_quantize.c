@@ -53,7 +53,7 @@ typedef struct run {
 static int parse(options *o, int argc, char **argv, int *n_arg)
 {
     const option_spec spec[] = {
-        { "type", 't', OPTION_TEXT, "TYPE", "Q4_K_M, Q8_0, F16 ...: --help tells all", .out = &o->type },
+        { "type", 't', OPTION_TEXT, "TYPE", "the file type, one of the above", .out = &o->type },
         { "part", 0, OPTION_CHOICE, "PART", "all, llm, vision or audio, of a folder (all)", .out = &o->part,
           .choices = "all|llm|vision|audio" },
         { "encoder-type", 0, OPTION_TEXT, "TYPE", "of the encoders, beside the language model (F16)", .out = &o->encoder_type },
@@ -344,7 +344,6 @@ static void warn(const run *r)
             cli_note("%zu tensors are quantised already: what was lost with them stays lost; the original is a better start",
                      p->n_quantised);
         if (p->n_unimportant) cli_note("the importance matrix says nothing of %zu tensors that are quantised", p->n_unimportant);
-        if (p->n_fallback) cli_note("%zu tensors have rows that fit no block of their type and get the nearest that does", p->n_fallback);
     }
 }
 

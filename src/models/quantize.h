@@ -44,7 +44,6 @@ typedef struct quantize_report {
     uint64_t n_weight;              /* numbers */
     uint64_t n_byte_data;           /* of the output's tensors */
     size_t n_tensor, n_resumed;     /* of which so many were there already */
-    size_t n_fallback;              /* got another type than the table's, for the length of their rows */
     size_t n_quantised;             /* came from a quantised type and get another */
     size_t n_unimportant;           /* matrices that the importance matrix does not mention */
 } quantize_report;
