@@ -121,13 +121,13 @@ static void put_audio(gguf_writer *w, const model_config *c, const char *name, c
 {
     const audio_config *a = &c->audio;
 
-    put_general(w, "whisper", name, "audio encoder for MiniCPM-o", type);
+    put_general(w, "whisper", name, "audio encoder for MiniCPM-omni", type);
     gguf_put_u32(w, "encoder_attention_heads", (uint32_t)a->n_head);
     gguf_put_u32(w, "encoder_ffn_dim", (uint32_t)a->n_ff);
     gguf_put_u32(w, "encoder_layers", (uint32_t)a->n_layer);
     gguf_put_u32(w, "num_hidden_layers", (uint32_t)a->n_layer);
     gguf_put_u32(w, "d_model", (uint32_t)a->n_embd);
-    gguf_put_u32(w, "max_source_positions", (uint32_t)a->n_pos);
+    if (a->n_pos != 1500) gguf_put_u32(w, "max_source_positions", (uint32_t)a->n_pos); /* what readers take for granted */
     gguf_put_u32(w, "audio_pool_step", (uint32_t)a->pool_step);
     gguf_put_u32(w, "use_f16", type->base != MO_F32);
 }
