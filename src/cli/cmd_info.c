@@ -10,6 +10,7 @@
 #include "backend/backend.h"
 #include "cli/model_options.h"
 #include "core/cpu.h"
+#include "core/file.h"
 #include "models/checkpoint.h"
 #include "session/model.h"
 
@@ -128,6 +129,8 @@ typedef struct info {
     int32_t n_vocab_text; /* of the tokenizer, 0: none */
     mo_error tokenizer_err;
     int32_t n_ctx;
+    checkpoint_file *file; /* [n_file] of a GGUF set */
+    int n_file;
     char kernels[96], isa[96];
 } info;
 
@@ -142,6 +145,7 @@ static mo_status gather(info *f, const char *path, const options *o, mo_error *e
     mo_status st;
 
     f->path = path;
+    if ((st = checkpoint_list(&f->file, &f->n_file, path, err)) != MO_OK) return st;
     if ((st = checkpoint_open(&f->ck, path, &files, err)) != MO_OK) return st;
     f->cfg = f->ck.cfg;
     f->ts = f->ck.ts;
@@ -157,7 +161,45 @@ static mo_status gather(info *f, const char *path, const options *o, mo_error *e
     return MO_OK;
 }
 
-static void info_free(info *f) { checkpoint_close(&f->ck); }
+static void info_free(info *f)
+{
+    checkpoint_close(&f->ck);
+    checkpoint_list_free(f->file, f->n_file);
+}
+
+/* Parts of a set without a language model: worth describing, but no model. */
+static bool is_part(const info *f)
+{
+    bool any = false;
+
+    for (int i = 0; i < f->n_file; i++) {
+        if (f->file[i].kind == GGUF_KIND_LLM) return false;
+        any |= f->file[i].kind != GGUF_KIND_UNKNOWN;
+    }
+    return any;
+}
+
+static bool is_used(const info *f, const checkpoint_file *file)
+{
+    return file->kind == GGUF_KIND_LLM || (f->ck.vision_path && file_same(file->path, f->ck.vision_path)) ||
+           (f->ck.audio_path && file_same(file->path, f->ck.audio_path));
+}
+
+/* What becomes of it. */
+static const char *file_note(const info *f, const checkpoint_file *file)
+{
+    if (!*file->arch) return "unknown: not a GGUF file that can be read";
+    if (file->kind == GGUF_KIND_UNKNOWN) return "unknown: no file of this family";
+    if (gguf_kind_is_speech(file->kind)) return "recognised, used by a later release: speech";
+    return is_used(f, file) ? "used" : is_part(f) ? "recognised: goes with a language model" : "recognised, not used";
+}
+
+static bool has_speech_files(const info *f)
+{
+    for (int i = 0; i < f->n_file; i++)
+        if (f->file[i].kind == GGUF_KIND_TTS) return true;
+    return false;
+}
 
 /* ---- as text ---------------------------------------------------------------------------------------------------- */
 
@@ -165,8 +207,10 @@ static void print_config(const info *f)
 {
     const model_config *c = &f->cfg;
     const llm_config *l = &c->llm;
+    char name[CHECKPOINT_NAME];
 
-    printf("%s  (model_type %s%s%s)\n\n", model_member_name(c->member), c->model_type, *c->version ? ", version " : "", c->version);
+    checkpoint_name(name, c, f->ck.meta);
+    printf("%s  (model_type %s%s%s)\n\n", name, c->model_type, *c->version ? ", version " : "", c->version);
     printf("language model   %d layers, width %d, %d heads of %d (%d for keys and values), feed-forward %d\n", l->n_layer, l->n_embd,
            l->n_head, l->head_dim, l->n_kv_head, l->n_ff);
     printf("                 vocabulary %d%s, context %d, RoPE base %.9g%s\n", l->n_vocab, l->is_tied ? " (tied)" : "", l->n_ctx_train,
@@ -196,6 +240,7 @@ static bool is_configured(const model_config *c, int i)
 static const char *module_note(const info *f, int i)
 {
     if (i == N_MODULE - 1) return "not used";
+    if (i == 4 && !f->module[i].n_tensor && has_speech_files(f)) return "in files of its own, for a later release";
     if (!f->module[i].n_tensor) return is_configured(&f->cfg, i) ? "MISSING: the configuration speaks of it" : "not in this checkpoint";
     if (i == 4) return "there, not used by this version";
     return is_configured(&f->cfg, i) ? "there" : "there, but the configuration leaves it out";
@@ -219,6 +264,30 @@ static void print_modules(const info *f)
         n_bytes += m->n_bytes;
     }
     printf("  %-20s %8" PRIu64 " %15" PRIu64 " %10s\n", "sum", n_tensor, n_value, format_bytes(bytes, n_bytes));
+}
+
+/* The path from the folder on. */
+static const char *short_path(const info *f, const checkpoint_file *file)
+{
+    const size_t n = strlen(f->path);
+
+    if (strncmp(file->path, f->path, n) || !file->path[n]) return file->path;
+    return file->path + n + strspn(file->path + n, "/");
+}
+
+static void print_files(const info *f)
+{
+    char bytes[16];
+
+    if (!f->n_file) return;
+    printf("%s%-42s %10s %8s  %s\n", is_part(f) ? "" : "\n", "files", "bytes", "tensors", "what it is");
+    for (int i = 0; i < f->n_file; i++) {
+        const checkpoint_file *file = &f->file[i];
+        printf("  %-40s %10s %8zu  ", short_path(f, file), format_bytes(bytes, file->n_bytes), file->n_tensor);
+        if (file->kind == GGUF_KIND_UNKNOWN && *file->arch) printf("%s (it calls itself '%s')\n", file_note(f, file), file->arch);
+        else if (file->kind == GGUF_KIND_UNKNOWN) puts(file_note(f, file));
+        else printf("%s; %s\n", gguf_kind_text(file->kind), file_note(f, file));
+    }
 }
 
 static void print_plan_line(const char *what, uint64_t n, const char *note)
@@ -265,6 +334,7 @@ static void print_text(const info *f, const options *o)
 {
     print_config(f);
     print_modules(f);
+    print_files(f);
     if (f->plan_st == MO_OK) print_plan(f, o);
     printf("\nkernels: %s  (this machine has: %s)\n", f->kernels, f->isa);
     if (o->tensors) print_tensors(f);
@@ -336,19 +406,49 @@ static json_t *tensors_json(const tensors *ts)
     return list;
 }
 
-static mo_status print_json(const info *f, const options *o, mo_error *err)
+static json_t *files_json(const info *f)
 {
-    json_t *j = json_pack("{s:s,s:s,s:s,s:o,s:o,s:i,s:o,s:s,s:s}", "model", model_member_name(f->cfg.member), "model_type",
-                          f->cfg.model_type, "version", f->cfg.version, "config", config_json(&f->cfg), "modules", modules_json(f),
-                          "tokenizer_ids", f->n_vocab_text, "memory", plan_json(f), "kernels", f->kernels, "machine_isa", f->isa);
-    char *text;
+    json_t *list = json_array();
 
-    if (j && o->tensors) json_object_set_new(j, "tensors", tensors_json(f->ts));
-    text = j ? json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
+    for (int i = 0; i < f->n_file; i++) {
+        const checkpoint_file *file = &f->file[i];
+        json_array_append_new(list, json_pack("{s:s,s:s,s:b,s:b,s:I,s:I,s:s}", "path", file->path, "kind", gguf_kind_text(file->kind),
+                                              "recognised", file->kind != GGUF_KIND_UNKNOWN, "used", !is_part(f) && is_used(f, file),
+                                              "bytes", BYTES(file->n_bytes), "tensors", BYTES(file->n_tensor), "architecture", file->arch));
+    }
+    return list;
+}
+
+static mo_status put_json(json_t *j, mo_error *err)
+{
+    char *text = j ? json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
+
     json_decref(j);
     if (!text) return mo_fail(err, MO_E_NOMEM, "no memory for JSON");
     puts(text);
     free(text); /* jansson's own allocation */
+    return MO_OK;
+}
+
+static mo_status print_json(const info *f, const options *o, mo_error *err)
+{
+    char name[CHECKPOINT_NAME];
+    json_t *j;
+
+    checkpoint_name(name, &f->cfg, f->ck.meta);
+    j = json_pack("{s:s,s:s,s:s,s:o,s:o,s:i,s:o,s:s,s:s}", "model", name, "model_type", f->cfg.model_type, "version", f->cfg.version,
+                  "config", config_json(&f->cfg), "modules", modules_json(f), "tokenizer_ids", f->n_vocab_text, "memory", plan_json(f),
+                  "kernels", f->kernels, "machine_isa", f->isa);
+    if (j && o->tensors) json_object_set_new(j, "tensors", tensors_json(f->ts));
+    if (j && f->n_file) json_object_set_new(j, "files", files_json(f));
+    return put_json(j, err);
+}
+
+/* A part alone: what it is. */
+static mo_status print_part(const info *f, const options *o, mo_error *err)
+{
+    if (o->json) return put_json(json_pack("{s:o}", "files", files_json(f)), err);
+    print_files(f);
     return MO_OK;
 }
 
@@ -362,8 +462,14 @@ int cmd_info(int argc, char **argv)
 
     if (code >= 0) return code;
     st = gather(&f, argv[1], &o, &err);
-    if (st == MO_OK && o.json) st = print_json(&f, &o, &err);
-    else if (st == MO_OK) print_text(&f, &o);
+    if (st == MO_E_FORMAT && is_part(&f)) {
+        f.plan_st = MO_OK;
+        st = print_part(&f, &o, &err);
+    } else if (st == MO_OK && o.json) {
+        st = print_json(&f, &o, &err);
+    } else if (st == MO_OK) {
+        print_text(&f, &o);
+    }
     if (st == MO_OK && (st = f.plan_st) != MO_OK) err = f.plan_err; /* shown what there is; it cannot run */
     info_free(&f);
     if (st == MO_OK) return 0;

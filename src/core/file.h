@@ -22,6 +22,7 @@ mo_status file_read(char **out, size_t *n, const char *path, size_t limit, mo_er
 
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
+bool file_same(const char *a, const char *b);       /* two names of one file; false if either is not there */
 char *path_join(const char *dir, const char *name); /* mo_free; NULL when memory is short */
 
 #endif

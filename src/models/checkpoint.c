@@ -7,6 +7,7 @@
 #include "core/alloc.h"
 #include "models/checkpoint_files.h"
 #include "models/config_gguf.h"
+#include "models/gguf_kind.h"
 
 void checkpoint_close(checkpoint *c)
 {
@@ -44,6 +45,18 @@ static mo_status add_encoder(checkpoint *c, gguf **out, char **taken, const char
     return mo_fail(err, MO_E_FORMAT, "'%.300s' is no %s encoder", *taken, what);
 }
 
+static mo_status no_llm(const gguf *g, const char *path, mo_error *err)
+{
+    const gguf_kind k = gguf_kind_of(g);
+
+    if (k == GGUF_KIND_UNKNOWN)
+        return mo_fail(err, MO_E_FORMAT,
+                       "'%.300s' is a GGUF file, but no language model (it has no vocabulary) nor another file of this family", path);
+    return mo_fail(err, MO_E_FORMAT,
+                   "'%.300s' is no language model but a model's part (%s): name the language model's file, or the folder of both", path,
+                   gguf_kind_text(k));
+}
+
 static mo_status open_gguf(checkpoint *c, const char *path, const checkpoint_opts *o, mo_error *err)
 {
     gguf *vision = NULL, *audio = NULL;
@@ -51,8 +64,7 @@ static mo_status open_gguf(checkpoint *c, const char *path, const checkpoint_opt
 
     if ((st = tensors_new(&c->ts, err)) != MO_OK) return st;
     if ((st = gguf_add(c->ts, &c->meta, path, err)) != MO_OK) return st;
-    if (gguf_role_of(c->meta) != GGUF_ROLE_LLM)
-        return mo_fail(err, MO_E_FORMAT, "'%.300s' is no language model: it has no vocabulary; name the language model's file", path);
+    if (gguf_role_of(c->meta) != GGUF_ROLE_LLM) return no_llm(c->meta, path, err);
     if (!o->no_vision) st = add_encoder(c, &vision, &c->vision_path, path, o->vision_path, GGUF_ROLE_VISION, err);
     if (st == MO_OK && !o->no_audio) st = add_encoder(c, &audio, &c->audio_path, path, o->audio_path, GGUF_ROLE_AUDIO, err);
     if (st == MO_OK) st = tensors_index(c->ts, err);

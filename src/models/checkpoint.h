@@ -12,6 +12,7 @@
 
 #include "formats/gguf.h"
 #include "models/config.h"
+#include "models/gguf_kind.h"
 #include "tokenizer/chat_known.h"
 #include "tokenizer/tokenizer.h"
 
@@ -40,6 +41,20 @@ mo_status checkpoint_chat(chat_format *out, const model_config *c, const gguf *m
 /* What to call it: the member's name; of a plain language model, what its file calls it. meta may be NULL. */
 enum { CHECKPOINT_NAME = 96 };
 void checkpoint_name(char out[CHECKPOINT_NAME], const model_config *c, const gguf *meta);
+
+/* The GGUF files of a set: what they are, whether anything uses them or not. */
+typedef struct checkpoint_file {
+    char *path;
+    gguf_kind kind;
+    char arch[32]; /* what it calls itself; "": it is no readable GGUF file */
+    uint64_t n_bytes;
+    size_t n_tensor;
+} checkpoint_file;
+
+/* Of `path`: a GGUF file alone; a folder's, with those in vision/, audio/, tts/ and token2wav-gguf/ (later parts of split models are
+ * not told); of anything else none. *file [*n] is the caller's, to be freed below. MO_E_NOMEM only. */
+mo_status checkpoint_list(checkpoint_file **file, int *n, const char *path, mo_error *err);
+void checkpoint_list_free(checkpoint_file *file, int n); /* accepts NULL */
 
 /* The tokenizer alone, of any kind of path. */
 mo_status checkpoint_open_tokenizer(tokenizer **out, const char *path, mo_error *err);

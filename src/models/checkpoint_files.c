@@ -10,6 +10,7 @@
 #include <strings.h>
 
 #include "core/alloc.h"
+#include "models/checkpoint.h"
 
 enum { FILE_MAX = 256 }; /* GGUF files of a folder that are looked at */
 
@@ -202,5 +203,80 @@ mo_status checkpoint_find_encoder(char **out, const char *llm_path, gguf_role ro
     list_free(&l);
     mo_free(dir);
     mo_free(sub);
+    return st;
+}
+
+/* ---- listing ---------------------------------------------------------------------------------------------------- */
+
+static mo_status describe(checkpoint_file *f, const char *path, mo_error *err)
+{
+    mo_error ignored;
+    file_map map;
+    gguf *g;
+    mo_status st;
+
+    if (!(f->path = mo_strdup(path))) return mo_fail(err, MO_E_NOMEM, "no memory for a path");
+    if (file_map_open(&map, path, &ignored) != MO_OK) return MO_OK;
+    f->n_bytes = map.size;
+    if ((st = gguf_parse(&g, map.data, map.size, path, &ignored)) == MO_OK) {
+        gguf_text arch = { "?", 1 };
+        size_t n = 0;
+        gguf_get_text(g, "general.architecture", &arch);
+        for (size_t i = 0; i < arch.n && n < sizeof f->arch - 1; i++)
+            if (arch.s[i] > 0x20 && arch.s[i] < 0x7f) f->arch[n++] = arch.s[i];
+        f->kind = gguf_kind_of(g);
+        f->n_tensor = g->n_tensor;
+        gguf_free(g);
+    }
+    file_map_close(&map);
+    return st == MO_E_NOMEM ? mo_fail(err, st, "no memory to look into '%.300s'", path) : MO_OK;
+}
+
+/* What is in the folder and in those that the published sets have. */
+static mo_status list_set(list *l, const char *dir, mo_error *err)
+{
+    static const char *const sub[] = { "vision", "audio", "tts", "token2wav-gguf" };
+    mo_status st = list_folder(l, dir, err);
+
+    for (size_t i = 0; i < sizeof sub / sizeof *sub && st == MO_OK; i++) {
+        char *path = path_join(dir, sub[i]);
+        list part = { .n = 0 };
+        if (!path) return mo_fail(err, MO_E_NOMEM, "no memory for a path");
+        st = list_folder(&part, path, err);
+        for (int k = 0; k < part.n; k++) {
+            if (l->n < FILE_MAX) l->path[l->n++] = part.path[k];
+            else mo_free(part.path[k]);
+        }
+        mo_free(path);
+    }
+    return st;
+}
+
+void checkpoint_list_free(checkpoint_file *file, int n)
+{
+    for (int i = 0; i < n && file; i++) mo_free(file[i].path);
+    mo_free(file);
+}
+
+mo_status checkpoint_list(checkpoint_file **out, int *n, const char *path, mo_error *err)
+{
+    list l = { .n = 0 };
+    mo_status st = MO_OK;
+
+    *out = NULL;
+    *n = 0;
+    if (file_is_dir(path)) st = list_set(&l, path, err);
+    else if (!(l.path[0] = mo_strdup(path))) st = mo_fail(err, MO_E_NOMEM, "no memory for a path");
+    else l.n = 1;
+    if (st == MO_OK && !(*out = mo_calloc((size_t)l.n + 1, sizeof **out))) st = mo_fail(err, MO_E_NOMEM, "no memory for a list of files");
+    for (int i = 0; i < l.n && st == MO_OK; i++) {
+        *n = i + 1;
+        st = describe(&(*out)[i], l.path[i], err);
+    }
+    list_free(&l);
+    if (st == MO_OK) return MO_OK;
+    checkpoint_list_free(*out, *n);
+    *out = NULL;
+    *n = 0;
     return st;
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core/alloc.h"
+#include "models/gguf_kind.h"
 
 enum { REQUIRED = INT32_MIN };
 
@@ -92,12 +93,12 @@ static const char *const llm_archs[] = { "qwen3", "qwen2", "llama", "minicpm" };
 
 gguf_role gguf_role_of(const gguf *g)
 {
-    gguf_text arch;
-
-    if (!gguf_get_text(g, "general.architecture", &arch)) return GGUF_ROLE_OTHER;
-    if (gguf_text_is(arch, "clip")) return GGUF_ROLE_VISION;
-    if (gguf_text_is(arch, "whisper")) return GGUF_ROLE_AUDIO;
-    return gguf_find(g, "tokenizer.ggml.model") ? GGUF_ROLE_LLM : GGUF_ROLE_OTHER;
+    switch (gguf_kind_of(g)) {
+    case GGUF_KIND_LLM: return GGUF_ROLE_LLM;
+    case GGUF_KIND_VISION: return GGUF_ROLE_VISION;
+    case GGUF_KIND_AUDIO: return GGUF_ROLE_AUDIO;
+    default: return GGUF_ROLE_OTHER;
+    }
 }
 
 /* Which tokens the vocabulary has: what tells members of the same backbone apart. */

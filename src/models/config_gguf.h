@@ -7,7 +7,7 @@
 #include "formats/gguf.h"
 #include "models/config.h"
 
-/* What kind of file is it? By general.architecture. */
+/* What kind of file is it, of those that a model is made of (gguf_kind.h)? */
 typedef enum gguf_role { GGUF_ROLE_OTHER, GGUF_ROLE_LLM, GGUF_ROLE_VISION, GGUF_ROLE_AUDIO } gguf_role;
 
 gguf_role gguf_role_of(const gguf *g);

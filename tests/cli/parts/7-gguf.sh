@@ -43,3 +43,17 @@ refused "a tokenizer that is none" 1 "cannot" synth --config "$data/demo.json" -
 rc=$? && read_streams
 check "a full disk is one sentence" test "$rc" = 1 -a "$(grep -c 'cannot write' "$tmp/err")" = 1
 check "and leaves nothing" test -z "$(find "$tmp" -maxdepth 1 -name 'none*')"
+
+# info names every file of a set.
+echo 'GGUF, it says' >"$gguf/junk.gguf"
+run info "$gguf"
+check "info of a folder" ended 0
+check "info lists its files" grep -q 'vision/MiniCPM-o-4_5-vision-BF16.gguf .* vision encoder; used' "$tmp/out"
+check "info says what it does not know" grep -q 'junk.gguf .* unknown: not a GGUF file' "$tmp/out"
+run info "$gguf" --json
+check_json "info --json lists its files" "[f['kind'] for f in j['files']] == ['language model', 'unknown', 'vision encoder', 'audio encoder'] and [f['used'] for f in j['files']] == [True, False, True, True]"
+rm "$gguf/junk.gguf"
+run info "$gguf/audio/MiniCPM-o-4_5-audio-BF16.gguf"
+check "info of a part alone" grep -q 'audio encoder; recognised: goes with a language model' "$tmp/out"
+check "info of a part alone is no failure" ended 0
+refused "a part cannot run" 1 "is no language model but a model's part (audio encoder)" run "$gguf/audio/MiniCPM-o-4_5-audio-BF16.gguf" -p x
