@@ -75,7 +75,7 @@ def talk():
     saved = os.path.join(tmp, "saved.json")
     c = Chat("--max-tokens", "12")
     seen = c.read("> ")
-    check("greets", "/help" in seen, seen)
+    check("greets", "/help" in seen and "MiniCPM-o 4.5: text, pictures and sound." in seen, seen)
     seen = c.say("/help")
     check("/help", "/image" in seen and "/exit" in seen, seen)
     seen = c.say(f"/image {tmp}/none.png")
