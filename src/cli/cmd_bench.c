@@ -1,6 +1,6 @@
 /* minicpmo bench: how long a model's parts take on this machine, beside what its memory allows.
  *
- *     open -> feed prompts -> generate -> a picture -> sounds -> peak memory -> reading speed of the memory
+ *     open -> feed prompts -> generate -> answers -> a picture -> sounds -> peak memory -> reading speed of the memory
  *
  * Prefill and decode are the language model's forward, without sampling and templates; pictures and sounds go through a
  * session. Random tokens, pictures and sounds: how long a dense model computes does not depend on what it is told.
@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/bench_answer.h"
 #include "cli/bench_measure.h"
 #include "cli/bench_peer.h"
 #include "cli/model_options.h"
@@ -30,7 +31,7 @@ enum { RESULTS_MAX = 16, PEERS_MAX = 8, READ_BYTES = 512 << 20, RATE_HZ = 16000 
 
 typedef struct options {
     model_options m;
-    int32_t prompt, gen, image, repeat, json;
+    int32_t prompt, gen, answer, image, repeat, json;
     float audio;
     option_list against; /* programs */
 } options;
@@ -54,6 +55,7 @@ typedef struct bench {
     result result[RESULTS_MAX];
     int n_result;
     progress bar;
+    bench_guesses guesses[BENCH_TEXTS];
     mo_plan plan;
     uint64_t peak;                     /* resident bytes */
     bench_sample against[BENCH_PARTS]; /* our own runs beside the peers' */
@@ -66,6 +68,8 @@ static int parse(options *o, int argc, char **argv)
     const option_spec spec[] = {
         { "prompt", 0, OPTION_INT, "N", "prompt positions to feed (512, and 128)", .out = &o->prompt, .lo = 1, .hi = 1 << 20 },
         { "gen", 0, OPTION_INT, "N", "tokens to generate after the longest prompt (32)", .out = &o->gen, .lo = 1, .hi = 1 << 20 },
+        { "answer", 0, OPTION_INT, "N", "tokens of answers with guesses and without (64; 0: none)", .out = &o->answer, .lo = 0,
+          .hi = 1 << 20 },
         { "image", 0, OPTION_INT, "SIDE", "side of the picture in pixels (448)", .out = &o->image, .lo = 14, .hi = 8192 },
         { "audio", 0, OPTION_REAL, "S", "seconds of sound (1, and 30)", .out = &o->audio, .lo = 0.1, .hi = 3600 },
         { "repeat", 0, OPTION_INT, "R", "runs of each; median, least and most are shown (5)", .out = &o->repeat, .lo = 1,
@@ -192,6 +196,24 @@ static mo_status measure_decode(bench *b, mo_error *err)
         progress_update(&b->bar, (uint64_t)i + 1);
     }
     b->decode_s = s->n ? 1 / bench_median(s) : 0;
+    return st;
+}
+
+/* Answers that repeat and that do not; with guesses and without in turn, so that both meet the same machine. */
+static mo_status measure_answers(bench *b, int text, mo_error *err)
+{
+    const bool other = text == BENCH_TEXT_OTHER;
+    bench_sample *plain = new_result(b, "tok/s", other ? "other, no guesses" : "repeating, no guesses", 0);
+    bench_sample *guessed = new_result(b, "tok/s", other ? "other, guesses" : "repeating, guesses", 0);
+    const mo_session_opts *o = &b->o->m.session;
+    bench_guesses none = { 0 };
+    mo_status st = MO_OK;
+
+    for (int i = 0; st == MO_OK && i < b->o->repeat; i++) {
+        st = bench_answer(b->m, o, text, MO_OFF, b->o->answer, plain, &none, err);
+        if (st == MO_OK) st = bench_answer(b->m, o, text, o->speculate, b->o->answer, guessed, &b->guesses[text], err);
+        progress_update(&b->bar, (uint64_t)i + 1);
+    }
     return st;
 }
 
@@ -393,6 +415,8 @@ static mo_status measure(bench *b, mo_error *err)
     if ((st = measure_prefill(b, b->n_past, err)) != MO_OK) return st;
     if (!b->o->prompt && (st = measure_prefill(b, 128, err)) != MO_OK) return st;
     if ((st = measure_decode(b, err)) != MO_OK) return st;
+    for (int i = 0; b->o->answer && b->o->m.session.speculate != MO_OFF && i < BENCH_TEXTS; i++)
+        if ((st = measure_answers(b, i, err)) != MO_OK) return st;
     if (b->m->vision && (st = measure_image(b, err)) != MO_OK) return st;
     if (b->m->audio && (st = measure_sound(b, b->o->audio > 0 ? (double)b->o->audio : 1, err)) != MO_OK) return st;
     if (b->m->audio && b->o->audio <= 0 && (st = measure_sound(b, 30, err)) != MO_OK) return st;
@@ -421,6 +445,10 @@ static void print_text(const bench *b)
     printf("\na token reads %s (weights and cache): decode reaches %.0f %% of the memory's reading speed%s\n",
            format_bytes(token, (uint64_t)b->token_bytes), 100 * decode_share(b),
            decode_share(b) > 1.05 ? " (more than all: they stay in the processor's cache)" : "");
+    for (int i = 0; i < BENCH_TEXTS; i++)
+        if (b->guesses[i].n_drafted)
+            printf("guesses in the %s answers: %lld of %lld came true\n", i == BENCH_TEXT_OTHER ? "other" : "repeating",
+                   (long long)b->guesses[i].n_accepted, (long long)b->guesses[i].n_drafted);
     printf("memory: %s resident at most, %s planned\n", format_bytes(peak, b->peak), format_bytes(plan, b->plan.total));
 }
 
@@ -433,9 +461,12 @@ static mo_status print_json(const bench *b, mo_error *err)
         json_array_append_new(list, json_pack("{s:s,s:s,s:f,s:f,s:f,s:i}", "name", r->name, "unit", r->unit, "median", bench_median(&r->s),
                                               "min", bench_min(&r->s), "max", bench_max(&r->s), "runs", r->s.n));
     }
-    j = json_pack("{s:s,s:s,s:s,s:o,s:f,s:f,s:{s:I,s:I}}", "model", mo_model_name(b->m), "device", mo_model_device(b->m), "version",
-                  mo_version(), "results", list, "token_bytes", b->token_bytes, "decode_share", decode_share(b), "memory", "peak_resident",
-                  (json_int_t)b->peak, "planned", (json_int_t)b->plan.total);
+    j = json_pack("{s:s,s:s,s:s,s:o,s:f,s:f,s:{s:I,s:I},s:{s:{s:I,s:I},s:{s:I,s:I}}}", "model", mo_model_name(b->m), "device",
+                  mo_model_device(b->m), "version", mo_version(), "results", list, "token_bytes", b->token_bytes, "decode_share",
+                  decode_share(b), "memory", "peak_resident", (json_int_t)b->peak, "planned", (json_int_t)b->plan.total, "guesses",
+                  "repeating", "drafted", (json_int_t)b->guesses[BENCH_TEXT_REPEATING].n_drafted, "accepted",
+                  (json_int_t)b->guesses[BENCH_TEXT_REPEATING].n_accepted, "other", "drafted",
+                  (json_int_t)b->guesses[BENCH_TEXT_OTHER].n_drafted, "accepted", (json_int_t)b->guesses[BENCH_TEXT_OTHER].n_accepted);
     return print_object(j, err);
 }
 
@@ -461,7 +492,7 @@ static void bench_free(bench *b)
 
 int cmd_bench(int argc, char **argv)
 {
-    options o = { .m = model_options_default(), .gen = 32, .image = 448, .repeat = 5 };
+    options o = { .m = model_options_default(), .gen = 32, .answer = 64, .image = 448, .repeat = 5 };
     mo_error err = { 0 };
     bench *b;
     mo_status st;

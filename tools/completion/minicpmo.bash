@@ -31,7 +31,7 @@ _minicpmo()
         mapfile -t COMPREPLY < <(compgen -W 'generic avx2 avx512 avx512_vnni avx512_bf16 avx_vnni neon dotprod i8mm' -- "$cur")
         return ;;
     -p | --system | --temp | --top-k | --top-p | --min-p | --repeat-penalty | --seed | --max-tokens | --stop | \
-        --max-slices | --ctx | --ubatch | --threads | --prompt | --gen | --repeat | --stride | --chunks | --case | --token-embedding-type | --output-tensor-type | --tensor-type | --save-every | --shards | --max-shard-size)
+        --max-slices | --ctx | --ubatch | --threads | --prompt | --gen | --answer | --repeat | --stride | --chunks | --case | --token-embedding-type | --output-tensor-type | --tensor-type | --save-every | --shards | --max-shard-size)
         return ;;
     esac
     if [[ $cur != -* ]]; then
@@ -43,7 +43,7 @@ _minicpmo()
         --seed --max-tokens --stop --max-slices --no-image-id' ;;
     info) load+=' --tensors' ;;
     tokenize) load='--ids --decode --literal --json --help' ;;
-    bench) load+=' --prompt --gen --image --audio --repeat --against' ;;
+    bench) load+=' --prompt --gen --answer --image --audio --repeat --against' ;;
     perplexity) load+=' --stride --chunks --save-logits --kl-base' ;;
     quantize) load='-t --type --part --encoder-type --imatrix --pure --token-embedding-type --output-tensor-type --tensor-type --threads
         -f --force -n --dry-run -q --quiet --help' ;;

@@ -66,6 +66,7 @@ complete -c minicpmo -n "__fish_seen_subcommand_from synth" -l shards -x -d 'so 
 complete -c minicpmo -n "__fish_seen_subcommand_from synth" -l max-shard-size -x -d 'largest file'
 complete -c minicpmo -n "__fish_seen_subcommand_from bench" -l prompt -x -d 'tokens to feed'
 complete -c minicpmo -n "__fish_seen_subcommand_from bench" -l gen -x -d 'tokens to generate'
+complete -c minicpmo -n "__fish_seen_subcommand_from bench" -l answer -x -d 'tokens of answers with guesses and without'
 complete -c minicpmo -n "__fish_seen_subcommand_from bench" -l repeat -x -d measurements
 complete -c minicpmo -n "__fish_seen_subcommand_from bench" -l against -r -d 'a llama-bench to compare with'
 complete -c minicpmo -n "__fish_seen_subcommand_from synth" -l config -r -d configuration
