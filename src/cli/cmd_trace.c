@@ -23,12 +23,15 @@
 
 typedef struct trace_args {
     const char *model, *cases, *name, *out;
+    bool int8, fast;
 } trace_args;
 
-static const char usage[] = "usage: minicpmo trace MODEL CASES.json [--case NAME] -o OUT\n"
+static const char usage[] = "usage: minicpmo trace MODEL CASES.json [--case NAME] [--int8] [--fast] -o OUT\n"
                             "\n"
                             "Runs golden cases (all, or the one named) against a checkpoint directory and writes\n"
                             "OUT/CASE.OUTPUT.npy for every array and OUT/CASE.json for the other outputs.\n"
+                            "Everything is computed in float32, unless told otherwise: --int8 gives quantised weights\n"
+                            "int8 activations, --fast reduced precision, as a conversation does.\n"
                             "Media files named \"media:F\" are looked for in ../../media, seen from the folder of CASES.json.\n";
 
 /* The picture stages; of `slices` the text and ids come from the tokenizer. */
@@ -98,7 +101,7 @@ static char *folder_of(const char *path)
 static mo_status run_cases(const trace_args *a, mo_error *err)
 {
     char *part = folder_of(a->cases), *media = part ? path_join(part, "../../media") : NULL;
-    trace_ctx ctx = { .part_dir = part, .media_dir = media, .model_dir = a->model };
+    trace_ctx ctx = { .part_dir = part, .media_dir = media, .model_dir = a->model, .int8 = a->int8, .fast = a->fast };
     mo_status st = MO_OK;
     json_error_t je;
     json_t *cases = NULL;
@@ -135,6 +138,8 @@ int cmd_trace(int argc, char **argv)
             return 0;
         }
         if (!strcmp(argv[i], "--case") && i + 1 < argc) a.name = argv[++i];
+        else if (!strcmp(argv[i], "--int8")) a.int8 = true;
+        else if (!strcmp(argv[i], "--fast")) a.fast = true;
         else if (!strcmp(argv[i], "-o") && i + 1 < argc) a.out = argv[++i];
         else if (!a.model && argv[i][0] != '-') a.model = argv[i];
         else if (!a.cases && argv[i][0] != '-') a.cases = argv[i];

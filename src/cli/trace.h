@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "backend/backend.h"
 #include "core/status.h"
 #include "media/image.h"
 
@@ -26,7 +27,11 @@ typedef struct trace_ctx {
     const char *part_dir;  /* folder of cases.json: relative file names start here */
     const char *media_dir; /* what "media:" stands for */
     const char *model_dir; /* the checkpoint */
+    bool int8;             /* quantised weights meet int8 activations, as in a conversation; else float32, which the cases are for */
+    bool fast;             /* reduced precision (cpu_backend_opts) */
 } trace_ctx;
+
+cpu_backend_opts trace_backend_opts(const trace_ctx *ctx);
 
 /* Write DIR/NAME.OUTPUT.npy. dtype "f4", "i4" or "u1"; data row-major, prod(dim) elements, little-endian hosts only. */
 mo_status trace_put_array(trace_out *o, const char *output, const char *dtype, int n_dim, const int64_t *dim, const void *data,

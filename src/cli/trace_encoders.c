@@ -29,7 +29,7 @@ typedef struct rig {
 
 static mo_status rig_open(rig *r, const trace_ctx *ctx, mo_error *err)
 {
-    cpu_backend_opts opts = { .isa_mask = MO_ISA_ALL, .exact_quant = true }; /* the golden tolerances are for float32 */
+    const cpu_backend_opts opts = trace_backend_opts(ctx);
     mo_status st;
 
     memset(r, 0, sizeof *r);

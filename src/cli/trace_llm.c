@@ -53,9 +53,9 @@ static void rig_close(rig *r)
     mo_free(r->nll);
 }
 
-static mo_status rig_open(rig *r, int32_t n_ctx, mo_error *err)
+static mo_status rig_open(rig *r, const trace_ctx *ctx, int32_t n_ctx, mo_error *err)
 {
-    cpu_backend_opts opts = { .isa_mask = MO_ISA_ALL, .exact_quant = true }; /* the golden tolerances are for float32 */
+    const cpu_backend_opts opts = trace_backend_opts(ctx);
     kv_shape shape;
     mo_status st;
 
@@ -313,7 +313,8 @@ static mo_status run(rig *r, const trace_ctx *ctx, const json_t *input, trace_ou
     n_row = r->input.len + r->then.len;
     width = (size_t)r->c.llm.n_embd;
     if (!r->input.len) return mo_fail(err, MO_E_FORMAT, "the input is empty");
-    if ((st = rig_open(r, (int32_t)n_row + (int32_t)json_integer_value(json_object_get(input, "greedy")) + 1, err)) != MO_OK) return st;
+    if ((st = rig_open(r, ctx, (int32_t)n_row + (int32_t)json_integer_value(json_object_get(input, "greedy")) + 1, err)) != MO_OK)
+        return st;
     r->logits = mo_calloc((size_t)r->c.llm.n_vocab, sizeof(float));
     r->hidden = mo_calloc(n_row * width, sizeof(float));
     if (!r->logits || !r->hidden) return mo_fail(err, MO_E_NOMEM, "no memory for the outputs");

@@ -7,8 +7,14 @@
 #include "cli/npy.h"
 #include "core/alloc.h"
 #include "core/buf.h"
+#include "core/cpu.h"
 #include "core/file.h"
 #include "core/synth.h"
+
+cpu_backend_opts trace_backend_opts(const trace_ctx *ctx)
+{
+    return (cpu_backend_opts){ .isa_mask = MO_ISA_ALL, .fast = ctx->fast, .exact_quant = !ctx->int8 };
+}
 
 mo_status trace_put_array(trace_out *o, const char *output, const char *dtype, int n_dim, const int64_t *dim, const void *data,
                           mo_error *err)
