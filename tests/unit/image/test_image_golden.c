@@ -94,7 +94,7 @@ static bool one_case(run *r, const json_t *c)
 {
     json_t *expect = json_object_get(c, "expect");
     const char *stage = json_string_value(json_object_get(c, "stage")), *name;
-    trace_ctx ctx = { r->part, r->media, "" };
+    trace_ctx ctx = { .part_dir = r->part, .media_dir = r->media, .model_dir = "" };
     trace_out out = { .dir = r->dir };
     mo_error err = { 0 };
     bool same = true;
