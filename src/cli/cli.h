@@ -6,6 +6,7 @@
 #ifndef MO_CLI_H
 #define MO_CLI_H
 
+#include <jansson.h>
 #include <stdbool.h>
 
 #include "core/status.h"
@@ -18,6 +19,9 @@ void cli_note(const char *fmt, ...) MO_PRINTF(1, 2);
 
 /* Push what was printed out to stdout. false: it did not arrive (closed, disk full); said so on stderr, once. */
 bool cli_flush(void);
+
+/* Print a JSON value, taking the reference; NULL is MO_E_NOMEM. Reals have n_digit significant digits. */
+mo_status cli_print_json(json_t *j, int n_digit, mo_error *err);
 
 /* argv[0] is the command's own name. */
 int cmd_bench(int argc, char **argv);

@@ -368,25 +368,14 @@ static void print_against_text(const bench *b)
     bench_peers_print(&task, b->against, b->peer, b->o->against.n);
 }
 
-static mo_status print_object(json_t *j, mo_error *err)
-{
-    char *text = j ? json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) : NULL;
-
-    json_decref(j);
-    if (!text) return mo_fail(err, MO_E_NOMEM, "no memory for JSON");
-    puts(text);
-    free(text); /* jansson's own allocation */
-    return MO_OK;
-}
-
 static mo_status print_against_json(const bench *b, mo_error *err)
 {
     const bench_task t = peer_task(b);
 
-    return print_object(json_pack("{s:s,s:s,s:s,s:i,s:i,s:i,s:i,s:o}", "model", mo_model_name(b->m), "device", mo_model_device(b->m),
-                                  "version", mo_version(), "threads", t.n_thread, "prompt", t.n_prompt, "gen", t.n_gen, "rounds",
-                                  b->o->repeat, "against", bench_peers_json(b->against, b->peer, b->o->against.n)),
-                        err);
+    return cli_print_json(json_pack("{s:s,s:s,s:s,s:i,s:i,s:i,s:i,s:o}", "model", mo_model_name(b->m), "device", mo_model_device(b->m),
+                                    "version", mo_version(), "threads", t.n_thread, "prompt", t.n_prompt, "gen", t.n_gen, "rounds",
+                                    b->o->repeat, "against", bench_peers_json(b->against, b->peer, b->o->against.n)),
+                          6, err);
 }
 
 /* ---- all of it -------------------------------------------------------------------------------------------------- */
@@ -467,7 +456,7 @@ static mo_status print_json(const bench *b, mo_error *err)
                   "repeating", "drafted", (json_int_t)b->guesses[BENCH_TEXT_REPEATING].n_drafted, "accepted",
                   (json_int_t)b->guesses[BENCH_TEXT_REPEATING].n_accepted, "other", "drafted",
                   (json_int_t)b->guesses[BENCH_TEXT_OTHER].n_drafted, "accepted", (json_int_t)b->guesses[BENCH_TEXT_OTHER].n_accepted);
-    return print_object(j, err);
+    return cli_print_json(j, 6, err);
 }
 
 static mo_status print(const bench *b, mo_error *err)

@@ -7,22 +7,22 @@
 #include "cli/cli.h"
 
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cli/llm_rig.h"
 #include "cli/options.h"
 #include "cli/progress.h"
+#include "cli/stop_signals.h"
 #include "core/alloc.h"
 #include "core/buf.h"
 #include "core/clock.h"
 #include "core/cpu.h"
 #include "core/file.h"
 #include "formats/gguf_journal.h"
-#include "models/checkpoint.h"
 #include "models/importance.h"
 
 enum { TEXT_MAX = 1 << 30, CTX_DEFAULT = 512, UBATCH = 512, SAVE_DEFAULT = 10 };
@@ -35,13 +35,9 @@ typedef struct options {
 /* A model, and the text cut into chunks. */
 typedef struct rig {
     options o;
-    checkpoint ck;
+    llm_rig l;
     tokenizer *tok;
-    backend *be;
-    llm *m;
-    scratch s;
-    kv_pool pool;
-    kv_seq kv;
+    const volatile sig_atomic_t *stop;
     ids text;
     kv_seq **seq; /* [n_ctx] */
     uint8_t *want;
@@ -84,23 +80,15 @@ static int parse(options *o, int argc, char **argv, int *n_arg)
 
 static mo_status open_model(rig *r, const char *path, mo_error *err)
 {
-    const checkpoint_opts llm_alone = { .no_vision = true, .no_audio = true };
     const cpu_backend_opts cpu = { .isa_mask = MO_ISA_ALL, .n_thread = r->o.n_thread };
-    const llm_config *c = &r->ck.cfg.llm;
-    kv_shape shape;
+    const llm_config *c = &r->l.ck.cfg.llm;
     mo_status st;
 
-    if ((st = checkpoint_open(&r->ck, path, &llm_alone, err)) != MO_OK) return st;
-    if ((st = checkpoint_tokenizer(&r->tok, path, r->ck.meta, err)) != MO_OK) return st;
+    if ((st = llm_rig_open(&r->l, path, err)) != MO_OK) return st;
+    if ((st = checkpoint_tokenizer(&r->tok, path, r->l.ck.meta, err)) != MO_OK) return st;
     if (r->o.n_ctx > c->n_ctx_train)
         return mo_fail(err, MO_E_ARG, "--ctx %d is more than the model's context of %d", (int)r->o.n_ctx, (int)c->n_ctx_train);
-    if ((st = cpu_backend_new(&r->be, &cpu, err)) != MO_OK) return st;
-    if ((st = llm_load(&r->m, r->be, r->ck.ts, c, false, NULL, err)) != MO_OK) return st;
-    llm_carve(&r->s, c, UBATCH);
-    if ((st = scratch_alloc(&r->s, r->be, err)) != MO_OK) return st;
-    shape = llm_kv_shape(c, MO_F16);
-    if ((st = kv_pool_init(&r->pool, r->be, &shape, kv_pages_for(r->o.n_ctx), err)) != MO_OK) return st;
-    return kv_seq_init(&r->kv, &r->pool, r->o.n_ctx, err);
+    return llm_rig_start(&r->l, &cpu, UBATCH, r->o.n_ctx, MO_F16, err);
 }
 
 static mo_status make_rows(rig *r, mo_error *err)
@@ -110,10 +98,10 @@ static mo_status make_rows(rig *r, mo_error *err)
     r->seq = mo_calloc(n, sizeof *r->seq);
     r->want = mo_calloc(n, 1);
     r->chunk = mo_calloc(n, sizeof *r->chunk);
-    r->hidden = mo_calloc(n, (size_t)r->ck.cfg.llm.n_embd * sizeof *r->hidden);
+    r->hidden = mo_calloc(n, (size_t)r->l.ck.cfg.llm.n_embd * sizeof *r->hidden);
     if (!r->seq || !r->want || !r->chunk || !r->hidden) return mo_fail(err, MO_E_NOMEM, "no memory for rows of %zu tokens", n);
     for (size_t i = 0; i < n; i++) {
-        r->seq[i] = &r->kv;
+        r->seq[i] = &r->l.kv;
         r->want[i] = LLM_WANT_HIDDEN; /* every row passes the last block too; the output matrix is not watched */
     }
     return MO_OK;
@@ -137,7 +125,7 @@ static mo_status read_text(rig *r, const char *path, mo_error *err)
 /* What OUT.part must have been made of: model, text, size of a piece. */
 static uint64_t stamp_of(const rig *r)
 {
-    const tensors *ts = r->ck.ts;
+    const tensors *ts = r->l.ck.ts;
     checksum c;
 
     checksum_begin(&c);
@@ -152,21 +140,6 @@ static uint64_t stamp_of(const rig *r)
 }
 
 /* ---- running ----------------------------------------------------------------------------------------------------- */
-
-static volatile sig_atomic_t stop_requested; /* a signal handler can reach nothing else */
-
-static void request_stop(int sig) { stop_requested = sig; }
-
-static void catch_signals(void)
-{
-    struct sigaction a = { .sa_handler = request_stop };
-
-    sigemptyset(&a.sa_mask);
-    sigaction(SIGINT, &a, NULL);
-    sigaction(SIGTERM, &a, NULL);
-    sigaction(SIGHUP, &a, NULL);
-    signal(SIGXFSZ, SIG_IGN);
-}
 
 /* Another run's part, if it is of the same sums. */
 static void take_up(rig *r, uint64_t stamp)
@@ -186,8 +159,8 @@ static mo_status feed_chunk(rig *r, uint32_t i, mo_error *err)
 
     memcpy(r->chunk, r->text.data + (size_t)i * (size_t)r->o.n_ctx, (size_t)r->o.n_ctx * sizeof *r->chunk);
     if (bos >= 0) r->chunk[0] = bos; /* in the first token's place, as llama-imatrix has it */
-    kv_seq_truncate(&r->kv, 0);
-    st = llm_forward(r->m, &r->s, UBATCH, &b, NULL, r->hidden, err);
+    kv_seq_truncate(&r->l.kv, 0);
+    st = llm_forward(r->l.m, &r->l.s, UBATCH, &b, NULL, r->hidden, err);
     return st == MO_OK ? importance_end_chunk(r->watch, err) : st;
 }
 
@@ -198,15 +171,15 @@ static mo_status collect(rig *r, uint64_t stamp, uint32_t n_chunk, mo_error *err
 
     r->sums.n_ctx = (uint32_t)r->o.n_ctx;
     r->sums.stamp = stamp;
-    if ((st = importance_begin(&r->watch, r->m, &r->sums, err)) != MO_OK) return st;
+    if ((st = importance_begin(&r->watch, r->l.m, &r->sums, err)) != MO_OK) return st;
     progress_begin_steps(&bar, "reading", n_chunk, "pieces");
-    while (st == MO_OK && r->sums.n_chunk < n_chunk && !stop_requested) {
+    while (st == MO_OK && r->sums.n_chunk < n_chunk && !*r->stop) {
         if ((st = feed_chunk(r, r->sums.n_chunk, err)) == MO_OK && r->sums.n_chunk % (uint32_t)r->o.n_save == 0)
             st = imatrix_write(&r->sums, r->part, err);
         progress_update(&bar, r->sums.n_chunk);
     }
     progress_end(&bar);
-    if (st != MO_OK || !stop_requested) return st;
+    if (st != MO_OK || !*r->stop) return st;
     if (r->sums.n_chunk && (st = imatrix_write(&r->sums, r->part, err)) != MO_OK) return st;
     return mo_fail(err, MO_E_INTERRUPTED, "stopped after %u of %u pieces; the same command goes on", r->sums.n_chunk, n_chunk);
 }
@@ -248,15 +221,8 @@ static mo_status run(rig *r, const char *model, const char *text, mo_error *err)
 static void release(rig *r)
 {
     importance_end(r->watch);
-    kv_seq_free(&r->kv);
-    kv_pool_free(&r->pool);
-    llm_free(r->m);
-    if (r->be) {
-        scratch_free(&r->s, r->be);
-        r->be->ops->destroy(r->be);
-    }
     tokenizer_close(r->tok);
-    checkpoint_close(&r->ck);
+    llm_rig_close(&r->l);
     ids_free(&r->text);
     imatrix_free(&r->sums);
     mo_free(r->seq);
@@ -268,13 +234,13 @@ static void release(rig *r)
 
 int cmd_imatrix(int argc, char **argv)
 {
-    rig r = { .s = scratch_plan() };
+    rig r = { 0 };
     mo_error err = { 0 };
     mo_status st;
     int n_arg, code = parse(&r.o, argc, argv, &n_arg);
 
     if (code >= 0) return code;
-    catch_signals();
+    r.stop = stop_on_signals();
     st = run(&r, argv[1], argv[2], &err);
     release(&r);
     if (st != MO_OK) cli_error("%s", err.message);

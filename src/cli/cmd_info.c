@@ -419,17 +419,6 @@ static json_t *files_json(const info *f)
     return list;
 }
 
-static mo_status put_json(json_t *j, mo_error *err)
-{
-    char *text = j ? json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
-
-    json_decref(j);
-    if (!text) return mo_fail(err, MO_E_NOMEM, "no memory for JSON");
-    puts(text);
-    free(text); /* jansson's own allocation */
-    return MO_OK;
-}
-
 static mo_status print_json(const info *f, const options *o, mo_error *err)
 {
     char name[CHECKPOINT_NAME];
@@ -441,13 +430,13 @@ static mo_status print_json(const info *f, const options *o, mo_error *err)
                   "kernels", f->kernels, "machine_isa", f->isa);
     if (j && o->tensors) json_object_set_new(j, "tensors", tensors_json(f->ts));
     if (j && f->n_file) json_object_set_new(j, "files", files_json(f));
-    return put_json(j, err);
+    return cli_print_json(j, 9, err);
 }
 
 /* A part alone: what it is. */
 static mo_status print_part(const info *f, const options *o, mo_error *err)
 {
-    if (o->json) return put_json(json_pack("{s:o}", "files", files_json(f)), err);
+    if (o->json) return cli_print_json(json_pack("{s:o}", "files", files_json(f)), 9, err);
     print_files(f);
     return MO_OK;
 }

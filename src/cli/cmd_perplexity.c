@@ -214,7 +214,6 @@ static mo_status print_json(const measure *p, mo_error *err)
                           "n_text", (json_int_t)p->n_text, "n_scored", (json_int_t)p->nll_mean.n, "windows", w->n_window, "window",
                           w->n_token, "first", w->first, "nll", p->nll_mean.at, "nll_error", mean_error(&p->nll_mean), "perplexity", ppl,
                           "perplexity_error", ppl * mean_error(&p->nll_mean));
-    char *text;
 
     if (j && p->o->base)
         json_object_set_new(j, "base",
@@ -222,12 +221,7 @@ static mo_status print_json(const measure *p, mo_error *err)
                                       "ratio_error", exp(p->ratio.at) * mean_error(&p->ratio), "divergence", p->divergence.at,
                                       "divergence_error", mean_error(&p->divergence), "divergence_most", p->divergence.most, "same_top",
                                       p->same_top.at, "same_top_error", mean_error(&p->same_top)));
-    text = j ? json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
-    json_decref(j);
-    if (!text) return mo_fail(err, MO_E_NOMEM, "no memory for JSON");
-    puts(text);
-    free(text); /* jansson's own allocation */
-    return MO_OK;
+    return cli_print_json(j, 9, err);
 }
 
 /* ---- all of it -------------------------------------------------------------------------------------------------- */

@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -13,6 +12,7 @@
 
 #include "cli/options.h"
 #include "cli/progress.h"
+#include "cli/stop_signals.h"
 #include "core/alloc.h"
 #include "core/buf.h"
 #include "core/clock.h"
@@ -199,20 +199,6 @@ static void put_published(buf *b, model_member m, gguf_role role, const file_typ
     }
 }
 
-static mo_status make_parents(const char *path, mo_error *err)
-{
-    char *p = mo_strdup(path);
-    mo_status st = p ? MO_OK : mo_fail(err, MO_E_NOMEM, "no memory for a path");
-
-    for (char *s = p ? strchr(p + 1, '/') : NULL; s && st == MO_OK; s = strchr(s + 1, '/')) {
-        *s = 0;
-        if (mkdir(p, 0777) && errno != EEXIST) st = mo_fail(err, MO_E_IO, "cannot make the folder '%.300s': %s", p, strerror(errno));
-        *s = '/';
-    }
-    mo_free(p);
-    return st;
-}
-
 /* ---- what is to be written --------------------------------------------------------------------------------------- */
 
 static bool is_file_name(const char *out) { return ends_with(out, ".gguf") && !file_is_dir(out); }
@@ -297,21 +283,6 @@ static mo_status open_outputs(run *r, const char *in, const char *file, mo_error
 
 /* ---- running ----------------------------------------------------------------------------------------------------- */
 
-static volatile sig_atomic_t stop_requested; /* a signal handler can reach nothing else */
-
-static void request_stop(int sig) { stop_requested = sig; }
-
-static void catch_signals(void)
-{
-    struct sigaction a = { .sa_handler = request_stop };
-
-    sigemptyset(&a.sa_mask);
-    sigaction(SIGINT, &a, NULL);
-    sigaction(SIGTERM, &a, NULL);
-    sigaction(SIGHUP, &a, NULL);
-    signal(SIGXFSZ, SIG_IGN); /* a file size limit is a failed write, not the end of us */
-}
-
 static void show_progress(void *arg, uint64_t n_done)
 {
     run *r = arg;
@@ -368,7 +339,7 @@ static mo_status write_outputs(run *r, mo_error *err)
     progress_begin(&r->bar, "quantising", r->n_byte);
     for (int i = 0; i < r->n_out && st == MO_OK; i++) {
         output *o = &r->out[i];
-        if ((st = make_parents(o->path, err)) == MO_OK) st = quantize_write(o->q, o->path, err);
+        if ((st = file_make_parents(o->path, err)) == MO_OK) st = quantize_write(o->q, o->path, err);
         r->n_byte_before += quantize_get_report(o->q)->n_byte_data;
     }
     progress_end(&r->bar);
@@ -402,7 +373,6 @@ static mo_status quantize(run *r, const char *in, const char *out, mo_error *err
     if (r->o.imatrix) r->q.importance = &r->importance;
     r->q.importance_file = r->o.imatrix;
     if ((st = make_filters(r, err)) != MO_OK) return st;
-    r->q.stop = &stop_requested;
     r->q.progress = show_progress;
     r->q.progress_arg = r;
     if ((st = find_input(&file, in, err)) != MO_OK) return st;
@@ -440,7 +410,7 @@ int cmd_quantize(int argc, char **argv)
     int n_arg, code = parse(&r.o, argc, argv, &n_arg);
 
     if (code < 0) {
-        catch_signals();
+        r.q.stop = stop_on_signals();
         st = quantize(&r, argv[1], argv[2], &err);
         if (st != MO_OK) cli_error("%s", err.message);
         code = st == MO_OK ? 0 : st == MO_E_ARG ? 2 : 1;

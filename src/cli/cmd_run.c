@@ -147,12 +147,9 @@ static mo_status print_json(const answer *a, const mo_model *m, mo_error *err)
                           e->n_prompt, "n_reused", e->n_reused, "n_generated", e->n_generated, "n_drafted", e->n_drafted, "n_accepted",
                           e->n_accepted, "encode_ms", e->encode_ms, "prefill_ms", e->prefill_ms, "decode_ms", e->decode_ms, "model",
                           mo_model_name(m), "device", mo_model_device(m));
-    char *text = j ? json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) : NULL;
+    mo_status st = cli_print_json(j, 6, err);
 
-    json_decref(j);
-    if (!text) return mo_fail(err, MO_E_NOMEM, "no memory for the answer as JSON");
-    puts(text);
-    free(text); /* jansson's own allocation */
+    if (st != MO_OK) return st;
     return cli_flush() ? MO_OK : mo_fail(err, MO_E_IO, "standard output takes no more");
 }
 

@@ -13,7 +13,6 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <jansson.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +20,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "cli/stop_signals.h"
 #include "cli/synth_gguf.h"
 #include "cli/synth_write.h"
 #include "core/alloc.h"
@@ -33,6 +33,7 @@ enum { CONFIG_MAX = 16 << 20, TOKENIZER_FILE_MAX = 256 << 20 };
 
 typedef struct options {
     const char *config, *tokenizer, *out;
+    const volatile sig_atomic_t *stop;
     uint64_t seed, n_shard, shard_max_bytes;
     const char *type_name;
     int32_t type;               /* of the safetensors */
@@ -297,20 +298,6 @@ static bool is_empty_dir(const char *dir)
     return n <= 2; /* . and .. */
 }
 
-static mo_status make_parents(const char *path, mo_error *err)
-{
-    char *p = mo_strdup(path);
-    mo_status st = p ? MO_OK : mo_fail(err, MO_E_NOMEM, "no memory for a path");
-
-    for (char *s = p ? strchr(p + 1, '/') : NULL; s && st == MO_OK; s = strchr(s + 1, '/')) {
-        *s = 0;
-        if (mkdir(p, 0777) && errno != EEXIST) st = mo_fail(err, MO_E_IO, "cannot make the folder '%.300s': %s", p, strerror(errno));
-        *s = '/';
-    }
-    mo_free(p);
-    return st;
-}
-
 /* The unfinished folder: DIR.part-PID, on the same file system. *out without trailing slashes. */
 static mo_status make_part_dir(char **out, char **part, const char *dir, mo_error *err)
 {
@@ -324,7 +311,7 @@ static mo_status make_part_dir(char **out, char **part, const char *dir, mo_erro
         return mo_fail(err, MO_E_ARG, "'%.300s' is there already and not an empty folder: remove it or choose another", *out);
     buf_printf(&b, "%s.part-%ld", *out, (long)getpid());
     if (b.failed) return mo_fail(err, MO_E_NOMEM, "no memory for a path");
-    st = make_parents(b.data, err);
+    st = file_make_parents(b.data, err);
     if (st == MO_OK && mkdir(b.data, 0777)) st = mo_fail(err, MO_E_IO, "cannot make the folder '%.300s': %s", b.data, strerror(errno));
     if (st == MO_OK) *part = b.data;
     else buf_free(&b);
@@ -345,24 +332,9 @@ static mo_status check_space(const char *dir, uint64_t need, mo_error *err)
 
 /* ---- the command ---- */
 
-static volatile sig_atomic_t stop_requested; /* a signal handler can reach nothing else */
-
-static void request_stop(int sig) { stop_requested = sig; }
-
-static void catch_signals(void)
-{
-    struct sigaction a = { .sa_handler = request_stop };
-
-    sigemptyset(&a.sa_mask);
-    sigaction(SIGINT, &a, NULL);
-    sigaction(SIGTERM, &a, NULL);
-    sigaction(SIGHUP, &a, NULL);
-    signal(SIGXFSZ, SIG_IGN); /* a file size limit is a failed write, not the end of us */
-}
-
 static mo_status write_weights(const char *dir, const model_config *c, const json_t *root, const options *o, mo_error *err)
 {
-    synth_opts so = { .seed = o->seed, .type = o->type, .shard_max_bytes = o->shard_max_bytes, .stop = &stop_requested };
+    synth_opts so = { .seed = o->seed, .type = o->type, .shard_max_bytes = o->shard_max_bytes, .stop = o->stop };
     synth_list l;
     pool *p = NULL;
     uint64_t total;
@@ -411,7 +383,7 @@ static mo_status write_gguf(const char *dir, const model_config *c, const json_t
                      .seed = o->seed,
                      .boost = json_object_get(json_object_get(root, "synth"), "boost"),
                      .tokenizer_dir = o->tokenizer,
-                     .stop = &stop_requested };
+                     .stop = o->stop };
     tokenizer *tok = NULL;
     pool *p = NULL;
     uint64_t total;
@@ -475,10 +447,10 @@ int cmd_synth(int argc, char **argv)
 
     if (code >= 0) return code;
     if ((st = read_config(&root, &c, o.config, &err)) != MO_OK) goto done;
-    catch_signals();
+    o.stop = stop_on_signals();
     if ((st = make_part_dir(&out, &part, o.out, &err)) != MO_OK) goto done;
     if ((st = o.gguf ? write_gguf(part, &c, root, &o, &err) : write_all(part, root, &c, &o, &err)) != MO_OK) goto done;
-    if (stop_requested) st = mo_fail(&err, MO_E_INTERRUPTED, "stopped");
+    if (*o.stop) st = mo_fail(&err, MO_E_INTERRUPTED, "stopped");
     else if (rename(part, out)) st = mo_fail(&err, MO_E_IO, "cannot rename '%.200s' to '%.200s': %s", part, out, strerror(errno));
     else tell_what_is_missing(&c, &o);
 done:

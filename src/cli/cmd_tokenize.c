@@ -57,17 +57,6 @@ static mo_status read_stdin(buf *out, mo_error *err)
     return ferror(stdin) ? mo_fail(err, MO_E_IO, "cannot read standard input: %s", strerror(errno)) : MO_OK;
 }
 
-static mo_status print_json(json_t *j, mo_error *err)
-{
-    char *text = j ? json_dumps(j, JSON_INDENT(2)) : NULL;
-
-    json_decref(j);
-    if (!text) return mo_fail(err, MO_E_NOMEM, "no memory for JSON");
-    puts(text);
-    free(text); /* jansson's own allocation */
-    return MO_OK;
-}
-
 /* ---- text to ids ------------------------------------------------------------------------------------------------ */
 
 /* In quotes, with \n, \t, \", \\ and \xNN for bytes that are no printable text by themselves. */
@@ -131,7 +120,8 @@ static mo_status print_ids(const tokenizer *t, const ids *v, const options *o, m
     if (o->ids && !o->json) putchar('\n');
     buf_free(&piece);
     if (!o->json) return bad ? mo_fail(err, MO_E_NOMEM, "no memory for a piece") : MO_OK;
-    return print_json(bad ? (json_decref(list), NULL) : json_pack("{s:i, s:o}", "n", (int)v->len, o->ids ? "ids" : "tokens", list), err);
+    return cli_print_json(bad ? (json_decref(list), NULL) : json_pack("{s:i, s:o}", "n", (int)v->len, o->ids ? "ids" : "tokens", list), 6,
+                          err);
 }
 
 static mo_status encode(const tokenizer *t, const options *o, const char *text, mo_error *err)
@@ -182,7 +172,7 @@ static mo_status decode(const tokenizer *t, const options *o, int n, char **arg,
         for (int i = 0; st == MO_OK && i < n; i++) st = parse_ids(t, arg[i], &v, err);
     }
     if (st == MO_OK) st = tokenizer_decode(t, v.data, v.len, false, &out, err);
-    if (st == MO_OK && o->json) st = print_json(json_pack("{s:o}", "text", json_stringn(out.len ? out.data : "", out.len)), err);
+    if (st == MO_OK && o->json) st = cli_print_json(json_pack("{s:o}", "text", json_stringn(out.len ? out.data : "", out.len)), 6, err);
     else if (st == MO_OK) {
         fwrite(out.data ? out.data : "", 1, out.len, stdout);
         putchar('\n');

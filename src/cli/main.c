@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -64,6 +65,17 @@ bool cli_flush(void)
     if (!is_said) cli_error("cannot write to standard output%s%s", errno ? ": " : "", errno ? strerror(errno) : "");
     is_said = true;
     return false;
+}
+
+mo_status cli_print_json(json_t *j, int n_digit, mo_error *err)
+{
+    char *text = j ? json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(n_digit)) : NULL;
+
+    json_decref(j);
+    if (!text) return mo_fail(err, MO_E_NOMEM, "no memory for JSON");
+    puts(text);
+    free(text); /* jansson's own allocation */
+    return MO_OK;
 }
 
 static void print_usage(FILE *f)

@@ -9,23 +9,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/llm_rig.h"
 #include "core/alloc.h"
 #include "core/buf.h"
 #include "core/cpu.h"
-#include "models/checkpoint.h"
-#include "models/llm.h"
 #include "session/sampling.h"
 
 enum { N_UBATCH = 64, TOP_LOGITS = 20 };
 
 typedef struct rig {
-    checkpoint ck;
-    model_config c; /* the checkpoint's */
-    backend *be;
-    llm *m;
-    scratch s;
-    kv_pool pool;
-    kv_seq kv;
+    llm_rig l;
     int32_t next_pos; /* rotary position of the next row */
     ids input, then;  /* ids; -1 where an embedding is given */
     float *embd;      /* given embeddings or NULL */
@@ -37,35 +30,13 @@ typedef struct rig {
 
 static void rig_close(rig *r)
 {
-    kv_seq_free(&r->kv);
-    kv_pool_free(&r->pool);
-    llm_free(r->m);
-    if (r->be) {
-        scratch_free(&r->s, r->be);
-        r->be->ops->destroy(r->be);
-    }
-    checkpoint_close(&r->ck);
+    llm_rig_close(&r->l);
     ids_free(&r->input);
     ids_free(&r->then);
     mo_free(r->embd);
     mo_free(r->hidden);
     mo_free(r->logits);
     mo_free(r->nll);
-}
-
-static mo_status rig_open(rig *r, const trace_ctx *ctx, int32_t n_ctx, mo_error *err)
-{
-    const cpu_backend_opts opts = trace_backend_opts(ctx);
-    kv_shape shape;
-    mo_status st;
-
-    if ((st = cpu_backend_new(&r->be, &opts, err)) != MO_OK) return st;
-    if ((st = llm_load(&r->m, r->be, r->ck.ts, &r->c.llm, false, NULL, err)) != MO_OK) return st;
-    llm_carve(&r->s, &r->c.llm, N_UBATCH);
-    if ((st = scratch_alloc(&r->s, r->be, err)) != MO_OK) return st;
-    shape = llm_kv_shape(&r->c.llm, MO_F32);
-    if ((st = kv_pool_init(&r->pool, r->be, &shape, kv_pages_for(n_ctx), err)) != MO_OK) return st;
-    return kv_seq_init(&r->kv, &r->pool, n_ctx, err);
 }
 
 /* ---- input ------------------------------------------------------------------------------------------------------ */
@@ -88,7 +59,7 @@ static mo_status read_input(rig *r, const json_t *input, mo_error *err)
     put_ids(&r->then, json_object_get(input, "then"));
     if (embeds) {
         if ((st = trace_synth_array(&r->embd, &n, embeds, err)) != MO_OK) return st;
-        for (size_t i = 0; i < n / (size_t)r->c.llm.n_embd; i++) ids_put(&r->input, -1);
+        for (size_t i = 0; i < n / (size_t)r->l.ck.cfg.llm.n_embd; i++) ids_put(&r->input, -1);
     }
     r->next_pos = (int32_t)json_integer_value(json_object_get(input, "position_offset"));
     return r->input.failed || r->then.failed ? mo_fail(err, MO_E_NOMEM, "no memory for the input") : MO_OK;
@@ -107,13 +78,13 @@ static mo_status feed_rows(rig *r, const int32_t *id, const float *embd, int32_t
 
     if (!seq || !pos || !want) st = mo_fail(err, MO_E_NOMEM, "no memory for %d rows", n);
     for (int32_t i = 0; st == MO_OK && i < n; i++) {
-        seq[i] = &r->kv;
+        seq[i] = &r->l.kv;
         pos[i] = r->next_pos + i;
         want[i] = (uint8_t)((hidden ? LLM_WANT_HIDDEN : 0) | (all || i == n - 1 ? LLM_WANT_LOGITS : 0));
     }
     if (st == MO_OK) {
         llm_batch b = { .n_row = n, .token = id, .embd = embd, .seq = seq, .pos = pos, .want = want };
-        st = llm_forward(r->m, &r->s, N_UBATCH, &b, logits, hidden, err);
+        st = llm_forward(r->l.m, &r->l.s, N_UBATCH, &b, logits, hidden, err);
     }
     if (st == MO_OK) r->next_pos += n;
     mo_free(seq);
@@ -141,7 +112,7 @@ static double log_sum_exp(const float *x, int64_t n)
 /* The input in one go, with the logits of every position: r->nll[i] = -ln p(id i + 1). */
 static mo_status feed_measured(rig *r, mo_error *err)
 {
-    const int64_t d = r->c.llm.n_embd, n_vocab = r->c.llm.n_vocab;
+    const int64_t d = r->l.ck.cfg.llm.n_embd, n_vocab = r->l.ck.cfg.llm.n_vocab;
     const int32_t n = (int32_t)r->input.len;
     float *logits = mo_calloc((size_t)n_vocab * LLM_LOGIT_ROWS, sizeof *logits);
     mo_status st = MO_OK;
@@ -164,7 +135,7 @@ static mo_status feed_measured(rig *r, mo_error *err)
 
 static mo_status feed_input(rig *r, const json_t *chunks, mo_error *err)
 {
-    int64_t d = r->c.llm.n_embd;
+    int64_t d = r->l.ck.cfg.llm.n_embd;
     int32_t n = (int32_t)r->input.len, at = 0;
     size_t i_chunk = 0;
     mo_status st = MO_OK;
@@ -191,12 +162,12 @@ static mo_status drop(rig *r, const json_t *drops, trace_out *out, mo_error *err
         int32_t preserve = (int32_t)json_integer_value(json_object_get(d, "preserve"));
         int32_t length = (int32_t)json_integer_value(json_object_get(d, "length"));
 
-        st = kv_seq_drop(&r->kv, preserve, length, r->m->inv_freq, r->m->rope, NULL);
+        st = kv_seq_drop(&r->l.kv, preserve, length, r->l.m->inv_freq, r->l.m->rope, NULL);
         json_array_append_new(done, json_boolean(st == MO_OK));
     }
-    r->next_pos = r->kv.len;
+    r->next_pos = r->l.kv.len;
     st = trace_put_json(out, "dropped", done, err);
-    return st == MO_OK ? trace_put_json(out, "cache_length", json_integer(r->kv.len), err) : st;
+    return st == MO_OK ? trace_put_json(out, "cache_length", json_integer(r->l.kv.len), err) : st;
 }
 
 /* ---- outputs ---------------------------------------------------------------------------------------------------- */
@@ -216,7 +187,7 @@ static int by_logit(const void *a, const void *b)
 
 static mo_status put_logits(rig *r, const json_t *input, trace_out *out, mo_error *err)
 {
-    int64_t n = r->c.llm.n_vocab, stride = json_integer_value(json_object_get(input, "logit_stride")),
+    int64_t n = r->l.ck.cfg.llm.n_vocab, stride = json_integer_value(json_object_get(input, "logit_stride")),
             n_top = n < TOP_LOGITS ? n : TOP_LOGITS;
     int64_t top = json_integer_value(json_object_get(input, "top")), n_some = 0, dim;
     ranked *rank = mo_calloc((size_t)n, sizeof *rank);
@@ -249,16 +220,16 @@ done:
 static mo_status put_cache(rig *r, const json_t *kv, trace_out *out, mo_error *err)
 {
     int32_t layer = (int32_t)json_integer_value(json_object_get(kv, "layer"));
-    int64_t dim[3] = { r->c.llm.n_kv_head, r->kv.len, r->c.llm.head_dim };
+    int64_t dim[3] = { r->l.ck.cfg.llm.n_kv_head, r->l.kv.len, r->l.ck.cfg.llm.head_dim };
     size_t n = (size_t)(dim[0] * dim[1] * dim[2]);
     float *k, *v;
     mo_status st;
 
-    if (layer < 0 || layer >= r->c.llm.n_layer) return mo_fail(err, MO_E_FORMAT, "there is no layer %d", layer);
+    if (layer < 0 || layer >= r->l.ck.cfg.llm.n_layer) return mo_fail(err, MO_E_FORMAT, "there is no layer %d", layer);
     k = mo_calloc(n, sizeof *k);
     v = mo_calloc(n, sizeof *v);
     if (k && v) {
-        kv_seq_read(&r->kv, layer, k, v);
+        kv_seq_read(&r->l.kv, layer, k, v);
         st = trace_put_array(out, "k", "f4", 3, dim, k, err);
         if (st == MO_OK) st = trace_put_array(out, "v", "f4", 3, dim, v, err);
     } else {
@@ -281,10 +252,10 @@ static mo_status put_greedy(rig *r, const json_t *input, trace_out *out, mo_erro
     sampler *s = NULL;
     mo_status st;
 
-    if (r->ck.meta) gguf_get_int(r->ck.meta, "tokenizer.ggml.eos_token_id", &eos);
+    if (r->l.ck.meta) gguf_get_int(r->l.ck.meta, "tokenizer.ggml.eos_token_id", &eos);
     p.do_sample = false;
     p.repetition_penalty = penalty ? (float)json_number_value(penalty) : 1.0f;
-    st = sampler_open(&s, r->c.llm.n_vocab, &p, (id_list){ NULL, 0 }, NULL, err);
+    st = sampler_open(&s, r->l.ck.cfg.llm.n_vocab, &p, (id_list){ NULL, 0 }, NULL, err);
     for (int64_t i = 0; st == MO_OK && i < n; i++) {
         int32_t id;
         if ((st = sampler_next(s, r->logits, &id, err)) != MO_OK) break;
@@ -305,29 +276,30 @@ static mo_status run(rig *r, const trace_ctx *ctx, const json_t *input, trace_ou
 {
     const json_t *drops = json_object_get(input, "drops"), *kv = json_object_get(input, "kv");
     size_t n_row, width;
+    const cpu_backend_opts cpu = trace_backend_opts(ctx);
     mo_status st;
 
-    if ((st = checkpoint_open(&r->ck, ctx->model_dir, &(checkpoint_opts){ .no_vision = true, .no_audio = true }, err)) != MO_OK) return st;
-    r->c = r->ck.cfg;
+    if ((st = llm_rig_open(&r->l, ctx->model_dir, err)) != MO_OK) return st;
     if ((st = read_input(r, input, err)) != MO_OK) return st;
     n_row = r->input.len + r->then.len;
-    width = (size_t)r->c.llm.n_embd;
+    width = (size_t)r->l.ck.cfg.llm.n_embd;
     if (!r->input.len) return mo_fail(err, MO_E_FORMAT, "the input is empty");
-    if ((st = rig_open(r, ctx, (int32_t)n_row + (int32_t)json_integer_value(json_object_get(input, "greedy")) + 1, err)) != MO_OK)
+    if ((st = llm_rig_start(&r->l, &cpu, N_UBATCH, (int32_t)n_row + (int32_t)json_integer_value(json_object_get(input, "greedy")) + 1,
+                            MO_F32, err)) != MO_OK)
         return st;
-    r->logits = mo_calloc((size_t)r->c.llm.n_vocab, sizeof(float));
+    r->logits = mo_calloc((size_t)r->l.ck.cfg.llm.n_vocab, sizeof(float));
     r->hidden = mo_calloc(n_row * width, sizeof(float));
     if (!r->logits || !r->hidden) return mo_fail(err, MO_E_NOMEM, "no memory for the outputs");
 
-    st = r->ck.meta && !r->embd && !json_object_get(input, "chunks") ? feed_measured(r, err)
-                                                                     : feed_input(r, json_object_get(input, "chunks"), err);
+    st = r->l.ck.meta && !r->embd && !json_object_get(input, "chunks") ? feed_measured(r, err)
+                                                                       : feed_input(r, json_object_get(input, "chunks"), err);
     if (st != MO_OK) return st;
     if (drops) {
         if ((st = drop(r, drops, out, err)) != MO_OK) return st;
         if ((st = feed(r, r->then.data, NULL, (int32_t)r->then.len, r->hidden, err)) != MO_OK) return st;
         r->n_hidden = (int64_t)r->then.len;
     }
-    int64_t dim[2] = { r->n_hidden, r->c.llm.n_embd };
+    int64_t dim[2] = { r->n_hidden, r->l.ck.cfg.llm.n_embd };
     if ((st = trace_put_array(out, "hidden", "f4", 2, dim, r->hidden, err)) != MO_OK) return st;
     if ((st = put_logits(r, input, out, err)) != MO_OK) return st;
     dim[0] = r->n_hidden - 1;
@@ -344,7 +316,6 @@ mo_status trace_llm_stage(const char *stage, const trace_ctx *ctx, const json_t 
     *known = !strcmp(stage, "llm");
     if (!*known) return MO_OK;
     memset(&r, 0, sizeof r);
-    r.s = scratch_plan();
     st = run(&r, ctx, input, out, err);
     rig_close(&r);
     return st;

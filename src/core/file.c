@@ -113,3 +113,17 @@ char *path_join(const char *dir, const char *name)
     memcpy(p + nd + 1, name, nn + 1);
     return p;
 }
+
+mo_status file_make_parents(const char *path, mo_error *err)
+{
+    char *p = mo_strdup(path);
+    mo_status st = p ? MO_OK : mo_fail(err, MO_E_NOMEM, "no memory for a path");
+
+    for (char *s = p ? strchr(p + 1, '/') : NULL; s && st == MO_OK; s = strchr(s + 1, '/')) {
+        *s = 0;
+        if (mkdir(p, 0777) && errno != EEXIST) st = mo_fail(err, MO_E_IO, "cannot make the folder '%.300s': %s", p, strerror(errno));
+        *s = '/';
+    }
+    mo_free(p);
+    return st;
+}

@@ -1,4 +1,4 @@
-/* Files: mapping read-only, reading whole small files, joining paths. */
+/* Files: mapping read-only, reading whole small files, joining paths, making the folders of one. */
 #ifndef MO_CORE_FILE_H
 #define MO_CORE_FILE_H
 
@@ -24,5 +24,8 @@ bool file_exists(const char *path);
 bool file_is_dir(const char *path);
 bool file_same(const char *a, const char *b);       /* two names of one file; false if either is not there */
 char *path_join(const char *dir, const char *name); /* mo_free; NULL when memory is short */
+
+/* The folders that `path` lies in, as far as they are not there. */
+mo_status file_make_parents(const char *path, mo_error *err);
 
 #endif
