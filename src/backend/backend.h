@@ -19,6 +19,7 @@
 #ifndef MO_BACKEND_H
 #define MO_BACKEND_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -97,6 +98,24 @@ typedef struct attn_dense_args {
     int n_item, n_head, head_dim;
     float scale;
 } attn_dense_args;
+
+/* The usual case: rows of one width d, scores scaled by 1 / sqrt(head_dim). */
+static inline attn_dense_args attn_dense_of(float *y, const float *q, const float *k, const float *v, int64_t d, int n_head)
+{
+    const int head_dim = (int)(d / n_head);
+
+    return (attn_dense_args){ .y = y,
+                              .q = q,
+                              .k = k,
+                              .v = v,
+                              .ldy = d,
+                              .ldq = d,
+                              .ldk = d,
+                              .ldv = d,
+                              .n_head = n_head,
+                              .head_dim = head_dim,
+                              .scale = 1.0f / sqrtf((float)head_dim) };
+}
 
 typedef enum rope_style { ROPE_HALVES, ROPE_PAIRS } rope_style; /* pairs (i, i + d/2), or (2i, 2i+1) */
 

@@ -216,21 +216,11 @@ static void pass_forward(const resampler *m, float *y, const float *hidden, cons
     const backend_ops *op = m->be->ops;
     backend *be = m->be;
     int64_t d = m->c.n_embd, half = d / 2, n_q = (int64_t)n_tile * m->c.n_query;
-    attn_dense_args attn = { .y = r->o,
-                             .q = r->q,
-                             .k = r->k,
-                             .v = r->t,
-                             .ldy = d,
-                             .ldq = d,
-                             .ldk = d,
-                             .ldv = d,
-                             .q_row = r->q_row,
-                             .k_row = r->k_row,
-                             .n_item = n_tile,
-                             .n_head = m->c.n_head,
-                             .head_dim = (int)(d / m->c.n_head),
-                             .scale = 1.0f / sqrtf((float)(d / m->c.n_head)) };
+    attn_dense_args attn = attn_dense_of(r->o, r->q, r->k, r->t, d, m->c.n_head);
 
+    attn.q_row = r->q_row;
+    attn.k_row = r->k_row;
+    attn.n_item = n_tile;
     fill_places(m, r, tile, n_tile);
     op->matmul(be, r->x, d, &m->w_kv, hidden, m->c.kv_dim, n, NULL);
     op->layer_norm(be, r->x, d, r->x, d, m->ln_kv_g, m->ln_kv_b, n, d, LN_EPS);

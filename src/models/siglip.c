@@ -228,22 +228,10 @@ static void layer_forward(const siglip *m, const siglip_layer *l, float *x, cons
     const backend_ops *op = m->be->ops;
     backend *be = m->be;
     int64_t e = m->c.n_embd, f = m->c.n_ff;
-    int head_dim = (int)(e / m->c.n_head);
-    attn_dense_args attn = { .y = r->a,
-                             .q = r->q,
-                             .k = r->k,
-                             .v = r->v,
-                             .ldy = e,
-                             .ldq = e,
-                             .ldk = e,
-                             .ldv = e,
-                             .q_row = r->first,
-                             .k_row = r->first,
-                             .n_item = n_tile,
-                             .n_head = m->c.n_head,
-                             .head_dim = head_dim,
-                             .scale = 1.0f / sqrtf((float)head_dim) };
+    attn_dense_args attn = attn_dense_of(r->a, r->q, r->k, r->v, e, m->c.n_head);
 
+    attn.q_row = attn.k_row = r->first;
+    attn.n_item = n_tile;
     op->layer_norm(be, r->a, e, x, e, l->ln1_g, l->ln1_b, n, e, m->c.ln_eps);
     op->matmul(be, r->q, e, &l->w_q, r->a, e, n, &(epilogue){ .bias = l->b_q });
     op->matmul(be, r->k, e, &l->w_k, r->a, e, n, &(epilogue){ .bias = l->b_k });

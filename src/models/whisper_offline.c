@@ -101,23 +101,11 @@ static int64_t pass_forward(pass *p, const whisper_bufs *r, float *hidden, float
     const whisper *m = p->m;
     const backend_ops *op = m->be->ops;
     int64_t e = m->c.n_embd, n, kept = 0;
-    int head_dim = (int)(e / m->c.n_head);
-    attn_dense_args attn = { .y = r->a,
-                             .q = r->q,
-                             .k = r->k,
-                             .v = r->v,
-                             .ldy = e,
-                             .ldq = e,
-                             .ldk = e,
-                             .ldv = e,
-                             .q_row = p->first,
-                             .k_row = p->first,
-                             .n_visible = p->visible,
-                             .n_item = p->n_piece,
-                             .n_head = m->c.n_head,
-                             .head_dim = head_dim,
-                             .scale = 1.0f / sqrtf((float)head_dim) };
+    attn_dense_args attn = attn_dense_of(r->a, r->q, r->k, r->v, e, m->c.n_head);
 
+    attn.q_row = attn.k_row = p->first;
+    attn.n_visible = p->visible;
+    attn.n_item = p->n_piece;
     fill_lists(p);
     n = p->first[p->n_piece];
     whisper_stem(m, r, pass_stem_item, p, p->n_piece, p->pos);
