@@ -33,13 +33,6 @@ const file_type *file_type_find(const char *name)
     return NULL;
 }
 
-const file_type *file_type_by_id(int64_t id)
-{
-    for (int i = 0; i < N_TYPE; i++)
-        if (types[i].id == id) return &types[i];
-    return NULL;
-}
-
 /* ---- patterns ---------------------------------------------------------------------------------------------------- */
 
 struct mix_pattern {

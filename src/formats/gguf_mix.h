@@ -19,8 +19,7 @@ typedef struct file_type {
 
 /* By name, whatever its case; "Q3_K", "Q4_K" and "Q5_K" mean their _M mixes. NULL: no such file type. */
 const file_type *file_type_find(const char *name);
-const file_type *file_type_at(int i);         /* 0, 1, ... in the order of their sizes, the largest first; NULL after the last */
-const file_type *file_type_by_id(int64_t id); /* of a file's general.file_type; NULL: not one of these */
+const file_type *file_type_at(int i); /* 0, 1, ... in the order of their sizes, the largest first; NULL after the last */
 
 static inline bool file_type_is_quantised(const file_type *t) { return dtype_get(t->base)->n_block > 1; }
 

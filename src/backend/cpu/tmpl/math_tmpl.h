@@ -50,9 +50,7 @@ static inline vf vf_exp(vf x)
 #endif
 }
 
-/* 1 / (1 + e^-x) */
-static inline vf vf_sigmoid(vf x) { return vf_div(vf_set1(1.0f), vf_add(vf_set1(1.0f), vf_exp(vf_sub(vf_zero(), x)))); }
-
+/* x / (1 + e^-x) */
 static inline vf vf_silu(vf x) { return vf_div(x, vf_add(vf_set1(1.0f), vf_exp(vf_sub(vf_zero(), x)))); }
 
 /* 0.5 x (1 + tanh(u)), u = sqrt(2/pi) (x + 0.044715 x^3)  =  x sigmoid(2u): no cancellation for negative x */
