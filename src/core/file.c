@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "core/alloc.h"
+#include "core/memory.h"
 
 /* Open a regular file for reading and tell its size. */
 static mo_status open_regular(int *fd, size_t *size, const char *path, mo_error *err)
@@ -25,21 +26,41 @@ static mo_status open_regular(int *fd, size_t *size, const char *path, mo_error 
     return MO_OK;
 }
 
+/* Where m->size bytes from a huge page's boundary on may be mapped; addresses only. NULL: wherever there is room. */
+static uint8_t *reserve(file_map *m)
+{
+    size_t n;
+    void *p;
+
+    if (m->size < MEMORY_HUGE_PAGE || !mo_size_add(m->size, MEMORY_HUGE_PAGE, &n)) return NULL;
+    p = mmap(NULL, n, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) return NULL;
+    m->space = p;
+    m->n_space = n;
+    return (uint8_t *)p + (-(uintptr_t)p & (MEMORY_HUGE_PAGE - 1));
+}
+
+/* Every weight is read for every token, at a rate that 4 KiB pages do not allow. Linux keeps files in pieces of up to a huge
+ * page where the file system can (ext4 since 6.16, XFS) and the file was written or read in pieces as large; the wish makes
+ * reading what is not in memory yet fill it with such. Elsewhere neither does harm. */
 mo_status file_map_open(file_map *m, const char *path, mo_error *err)
 {
     mo_status st;
+    uint8_t *at;
     void *p;
     int fd;
 
     memset(m, 0, sizeof *m);
     if ((st = open_regular(&fd, &m->size, path, err)) != MO_OK) return st;
     if (m->size) {
-        p = mmap(NULL, m->size, PROT_READ, MAP_SHARED, fd, 0);
+        at = reserve(m);
+        p = mmap(at, m->size, PROT_READ, MAP_SHARED | (at ? MAP_FIXED : 0), fd, 0);
         if (p == MAP_FAILED) {
             st = mo_fail(err, MO_E_IO, "cannot map '%s' (%zu bytes): %s", path, m->size, strerror(errno));
-            m->size = 0;
+            file_map_close(m);
         } else {
             m->data = p;
+            memory_wish_huge(p, m->size);
         }
     }
     close(fd);
@@ -48,7 +69,8 @@ mo_status file_map_open(file_map *m, const char *path, mo_error *err)
 
 void file_map_close(file_map *m)
 {
-    if (m->data) munmap((void *)(uintptr_t)m->data, m->size);
+    if (m->space) munmap(m->space, m->n_space);
+    else if (m->data) munmap((void *)(uintptr_t)m->data, m->size);
     memset(m, 0, sizeof *m);
 }
 

@@ -8,10 +8,13 @@
 
 #include "core/status.h"
 
-/* A read-only mapping. Weights are used in place: never copied, shared by every session and process. */
+/* A read-only mapping. Weights are used in place: never copied, shared by every session and process.
+ * It starts at a huge page's boundary: what the page cache holds in huge pages is then entered as such. */
 typedef struct file_map {
     const uint8_t *data; /* NULL for an empty file */
     size_t size;
+    void *space; /* the addresses it lies in: n_space bytes */
+    size_t n_space;
 } file_map;
 
 mo_status file_map_open(file_map *m, const char *path, mo_error *err);

@@ -12,6 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 /* The number after `key` in a file of "key value" lines. */
 static uint64_t read_value(const char *path, const char *key)
 {
@@ -135,3 +139,35 @@ uint64_t memory_available(void)
 
 uint64_t memory_resident(void) { return read_kb("/proc/self/status", "VmRSS:"); }
 uint64_t memory_resident_peak(void) { return read_kb("/proc/self/status", "VmHWM:"); }
+
+void memory_wish_huge(const void *p, size_t n)
+{
+#if defined(MADV_HUGEPAGE)
+    const size_t head = (size_t)(-(uintptr_t)p & (MEMORY_HUGE_PAGE - 1));
+
+    if (n >= head + MEMORY_HUGE_PAGE) (void)madvise((uint8_t *)(uintptr_t)p + head, n - head, MADV_HUGEPAGE);
+#else
+    (void)p;
+    (void)n;
+#endif
+}
+
+/* Each mapping is a line with its addresses and, below it, lines of "Key: n kB". */
+uint64_t memory_huge(const void *p, size_t n)
+{
+    const uintptr_t from = (uintptr_t)p, to = from + n;
+    FILE *f = n ? fopen("/proc/self/smaps", "r") : NULL;
+    char line[PATH_BYTES];
+    uint64_t sum = 0, kb;
+    bool inside = false;
+
+    if (!f) return 0;
+    while (fgets(line, sizeof line, f)) {
+        uintptr_t a, b;
+        if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR, &a, &b) == 2) inside = a >= from && a < to;
+        else if (inside && (sscanf(line, "AnonHugePages: %" SCNu64, &kb) == 1 || sscanf(line, "FilePmdMapped: %" SCNu64, &kb) == 1))
+            sum += kb * 1024;
+    }
+    fclose(f);
+    return sum < n ? sum : n;
+}

@@ -1,8 +1,12 @@
-/* How much memory this machine can give now. */
+/* How much memory this machine can give now, and in which pages. */
 #ifndef MO_CORE_MEMORY_H
 #define MO_CORE_MEMORY_H
 
+#include <stddef.h>
 #include <stdint.h>
+
+/* Of x86 and of Arm with 4 KiB pages. Where they are larger nothing is lost but the wish. */
+#define MEMORY_HUGE_PAGE ((size_t)2 << 20)
 
 /* Bytes that can be had without swapping: free memory and what the page cache can give back, within what the control groups
  * we run in have left. 0: not known. */
@@ -15,5 +19,12 @@ uint64_t memory_group_room(const char *root, const char *membership);
 /* Resident bytes of this process, now and at most so far. 0: not known. */
 uint64_t memory_resident(void);
 uint64_t memory_resident_peak(void);
+
+/* Asks for huge pages from the first boundary of one in [p, p + n) on: a wish, that may not come true. */
+void memory_wish_huge(const void *p, size_t n);
+
+/* How many of the n bytes from p on this process sees through huge pages now. p, n: of whole mappings (a mapped file, a large
+ * block of its own). 0 where the system does not tell. */
+uint64_t memory_huge(const void *p, size_t n);
 
 #endif

@@ -4,14 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 #include "core/alloc.h"
 #include "core/cpu.h"
-
-enum { HUGE_PAGE = 2 << 20 };
+#include "core/memory.h"
 
 static void cpu_destroy(backend *be)
 {
@@ -31,25 +26,12 @@ static mo_status cpu_sync(backend *be, mo_error *err)
     return MO_OK;
 }
 
-/* Asks for huge pages inside [p, p + bytes): activations are walked by columns of heads and rows of tiles, one page each. */
-static void wish_huge(void *p, size_t bytes)
-{
-#if defined(MADV_HUGEPAGE)
-    const uintptr_t at = ((uintptr_t)p + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1),
-                    end = ((uintptr_t)p + bytes) & ~(uintptr_t)(HUGE_PAGE - 1);
-    if (at < end) (void)madvise((uint8_t *)p + (at - (uintptr_t)p), end - at, MADV_HUGEPAGE); /* a wish only */
-#else
-    (void)p;
-    (void)bytes;
-#endif
-}
-
 static mo_status cpu_alloc(backend *be, void **out, size_t bytes, mo_error *err)
 {
     (void)be;
     if (!(*out = mo_alloc_aligned(bytes))) return mo_fail(err, MO_E_NOMEM, "no memory for %zu bytes of buffers", bytes);
-    wish_huge(*out, bytes);
-    memset(*out, 0, bytes); /* also makes the pages resident, so that a step does not fault */
+    memory_wish_huge(*out, bytes); /* activations are walked by columns of heads and rows of tiles, one page each */
+    memset(*out, 0, bytes);        /* also makes the pages resident, so that a step does not fault */
     return MO_OK;
 }
 
@@ -158,13 +140,11 @@ static const backend_ops cpu_ops = {
 static bool work_memory(cpu_backend *c)
 {
     const size_t bytes = X_PACK_BYTES + (size_t)c->n_thread * SCRATCH_BYTES;
-    uintptr_t at;
 
     if (!(c->scratch = mo_calloc((size_t)c->n_thread, sizeof *c->scratch))) return false;
-    if (!(c->memory = mo_alloc_aligned(bytes + HUGE_PAGE))) return false;
-    at = ((uintptr_t)c->memory + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1);
-    c->x_pack = (uint8_t *)at;
-    wish_huge(c->x_pack, bytes);
+    if (!(c->memory = mo_alloc_aligned(bytes + MEMORY_HUGE_PAGE))) return false;
+    c->x_pack = (uint8_t *)c->memory + (-(uintptr_t)c->memory & (MEMORY_HUGE_PAGE - 1));
+    memory_wish_huge(c->x_pack, bytes);
     for (int i = 0; i < c->n_thread; i++) c->scratch[i] = c->x_pack + X_PACK_BYTES + (size_t)i * SCRATCH_BYTES;
     return true;
 }

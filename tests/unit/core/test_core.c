@@ -254,6 +254,54 @@ TEST(files)
     mo_free(sub);
 }
 
+/* A large file lies at a huge page's boundary, whole, whatever its length; a hole in it reads as zeros. */
+TEST(large_files)
+{
+    const size_t size[] = { MEMORY_HUGE_PAGE - 1, MEMORY_HUGE_PAGE, 3 * MEMORY_HUGE_PAGE + 12345 };
+    char path[] = "/tmp/mo-core-XXXXXX";
+    const int fd = mkstemp(path);
+    mo_error err = { 0 };
+    file_map m;
+
+    CHECK(fd >= 0);
+    for (size_t i = 0; i < sizeof size / sizeof *size; i++) {
+        CHECK(!ftruncate(fd, (off_t)size[i]));
+        CHECK_INT(pwrite(fd, "end", 3, (off_t)size[i] - 3), 3);
+        CHECK_OK(file_map_open(&m, path, &err));
+        CHECK(m.size == size[i] && !memcmp(m.data + size[i] - 3, "end", 3));
+        CHECK(!m.data[0] && !m.data[size[i] / 2]);
+        if (size[i] >= MEMORY_HUGE_PAGE) CHECK_INT((uintptr_t)m.data % MEMORY_HUGE_PAGE, 0);
+        CHECK(memory_huge(m.data, m.size) <= m.size);
+        file_map_close(&m);
+        CHECK(!m.data && !m.space);
+    }
+    close(fd);
+    unlink(path);
+}
+
+/* Of a block of memory that wishes for huge pages, never more than the block; of one that was told not to have them, none. */
+TEST(huge_pages)
+{
+    const size_t n = 8 * MEMORY_HUGE_PAGE;
+    uint8_t *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    CHECK(p != MAP_FAILED);
+    memory_wish_huge(p, n);
+    memory_wish_huge(p + 1, 100); /* nothing to wish for */
+    memset(p, 1, n);
+    CHECK(memory_huge(p, n) <= n && memory_huge(p, n) % MEMORY_HUGE_PAGE == 0);
+    CHECK_INT(memory_huge(p, 0), 0);
+    munmap(p, n);
+#if defined(MADV_NOHUGEPAGE)
+    p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(p != MAP_FAILED);
+    madvise(p, n, MADV_NOHUGEPAGE);
+    memset(p, 1, n);
+    CHECK_INT(memory_huge(p, n), 0);
+    munmap(p, n);
+#endif
+}
+
 TEST(errors)
 {
     mo_error err = { 0 };
@@ -338,6 +386,8 @@ int main(void)
     RUN(id_lists);
     RUN(arenas);
     RUN(files);
+    RUN(large_files);
+    RUN(huge_pages);
     RUN(errors);
     RUN(random_numbers);
     RUN(machine);
