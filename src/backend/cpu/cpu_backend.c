@@ -105,6 +105,25 @@ void cpu_rows(cpu_backend *c, int64_t n, int64_t cost, cpu_rows_fn fn, const voi
     else pool_run(c->pool, rows_part, &j);
 }
 
+static int64_t run_start(const task_runs *t, int i) { return i * t->n_task / t->n_run; }
+
+void task_runs_begin(task_runs *t, int64_t n_task, int n_thread)
+{
+    t->n_task = n_task;
+    t->n_run = n_thread < TASK_RUNS_MAX ? n_thread : TASK_RUNS_MAX;
+    for (int i = 0; i < t->n_run; i++) atomic_store_explicit(&t->run[i].next, run_start(t, i), memory_order_relaxed);
+}
+
+int64_t task_runs_take(task_runs *t, int i_thread, int *at)
+{
+    for (; *at < t->n_run; ++*at) {
+        const int i = (i_thread + *at) % t->n_run;
+        const int64_t task = atomic_fetch_add_explicit(&t->run[i].next, 1, memory_order_relaxed);
+        if (task < run_start(t, i + 1)) return task;
+    }
+    return -1;
+}
+
 static const backend_ops cpu_ops = {
     .name = "cpu",
     .destroy = cpu_destroy,

@@ -2,6 +2,8 @@
 #ifndef MO_BACKEND_CPU_INTERNAL_H
 #define MO_BACKEND_CPU_INTERNAL_H
 
+#include <stdatomic.h>
+
 #include "backend/backend.h"
 #include "backend/cpu/kernels.h"
 #include "core/threads.h"
@@ -32,6 +34,21 @@ static inline cpu_backend *cpu_of(backend *be) { return (cpu_backend *)be; }
 /* fn on row ranges that cover [0, n), on several threads if n * cost (about: elements touched) is worth waking them. */
 typedef void (*cpu_rows_fn)(cpu_backend *c, const void *arg, int64_t r0, int64_t r1);
 void cpu_rows(cpu_backend *c, int64_t n, int64_t cost, cpu_rows_fn fn, const void *arg);
+
+/* Tasks of which every thread has a run of neighbours of its own, and helps the others when it is done: a thread then reads its
+ * part of the weights from front to back, and what is fetched ahead of a task is what the same thread uses next. */
+enum { TASK_RUNS_MAX = 64 };
+typedef struct task_runs {
+    int64_t n_task;
+    int n_run;
+    struct {
+        _Alignas(64) _Atomic int64_t next;
+    } run[TASK_RUNS_MAX];
+} task_runs;
+
+void task_runs_begin(task_runs *t, int64_t n_task, int n_thread);
+/* The next task of a thread, or -1. *at: 0 before its first, then the function's own. */
+int64_t task_runs_take(task_runs *t, int i_thread, int *at);
 
 /* As cpu_backend_new, with a kernel table of the caller's (tests run emulated instruction sets through it). */
 mo_status cpu_backend_new_kernels(backend **out, const kernels *k, int n_thread, mo_error *err);

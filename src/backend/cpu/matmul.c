@@ -43,6 +43,7 @@ typedef struct mm_job {
     int64_t n_group, split_x, n_split_x; /* groups of x rows; of a task; tasks across x */
     int64_t strips_w, n_block_w;         /* weight panels of a task; tasks across the weight rows */
     int64_t task_rows;                   /* few rows */
+    task_runs runs;
     int64_t n_task;
     _Atomic int64_t next;
 } mm_job;
@@ -94,9 +95,10 @@ static void few_part(void *arg, int i_thread, int n_thread)
     float *decoded = raw + VEC_TASK_ROWS * TILE_X_MAX;
     const int64_t fit = (SCRATCH_BYTES / 4 - VEC_TASK_ROWS * TILE_X_MAX) / j->w->n_col;
     int64_t task;
+    int at = 0;
 
     (void)n_thread;
-    while ((task = atomic_fetch_add_explicit(&j->next, 1, memory_order_relaxed)) < j->n_task) {
+    while ((task = task_runs_take(&j->runs, i_thread, &at)) >= 0) {
         const int64_t r0 = task * j->task_rows, nr = min64(j->task_rows, j->w->n_row - r0);
         if (!j->to_f32) few_rows(j, raw, (const uint8_t *)j->w->data + (size_t)r0 * j->w->row_bytes, j->w->row_bytes, r0, nr);
         for (int64_t r = 0; j->to_f32 && r < nr; r += fit) {
@@ -115,7 +117,7 @@ static void matmul_few(mm_job *j)
     for (int64_t i = 0; i < j->n; i++) j->t->pack_x(j->c->x_pack + (size_t)i * x_bytes, j->x + i * j->ldx, j->ldx, 1, j->w->n_col);
     j->task_rows = rows < TILE_W ? TILE_W : min64(rows, VEC_TASK_ROWS);
     j->n_task = ceil_div(j->w->n_row, j->task_rows);
-    atomic_store_explicit(&j->next, 0, memory_order_relaxed);
+    task_runs_begin(&j->runs, j->n_task, j->c->n_thread);
     if (j->n_task == 1 || j->w->n_row * j->w->n_col * j->n < 32768) few_part(j, 0, 1);
     else pool_run(j->c->pool, few_part, j);
 }

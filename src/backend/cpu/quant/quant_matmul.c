@@ -19,8 +19,7 @@ enum {
     N_FEW = 8,                  /* at least up to here decoding anew for each Q_FEW rows costs less than panels */
     VEC_TASK_ROWS = 256,        /* most weight rows of a few-rows task */
     VEC_TASK_BYTES = 128 << 10, /* of weights, about */
-    SHARES_MAX = 64,
-    PACK_ALONE = 16384, /* elements of x that one thread packs before another would have woken */
+    PACK_ALONE = 16384,         /* elements of x that one thread packs before another would have woken */
     STRIPS_MAX = 4,
     X_ROWS_MAX = 512 /* activation rows of one pass of the many-rows path: their sums fit L2 */
 };
@@ -47,8 +46,7 @@ typedef struct quant_job {
     int64_t split_x, n_split; /* many: activation rows of a task, tasks across them */
     int64_t n_task;
     _Atomic int64_t next;
-    int n_share; /* few: every thread has a run of tasks of its own, and helps the others when it is done */
-    _Atomic int64_t taken[SHARES_MAX];
+    task_runs runs; /* few */
 } quant_job;
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -91,9 +89,7 @@ static void store(const quant_job *j, const quant_part *p, const float *raw, int
                      p->ep.accumulate);
 }
 
-/* ---- few rows ----
- *
- * A thread reads its part of the weights front to back: what it fetches ahead is then what it uses next. */
+/* ---- few rows ---- */
 
 static void few_task(const quant_job *j, float *raw, int64_t task)
 {
@@ -109,20 +105,14 @@ static void few_task(const quant_job *j, float *raw, int64_t task)
     }
 }
 
-static int64_t share_start(const quant_job *j, int i) { return i * j->n_task / j->n_share; }
-
 static void few_part(void *arg, int i_thread, int n_thread)
 {
     quant_job *j = arg;
+    int64_t task;
+    int at = 0;
 
     (void)n_thread;
-    for (int s = 0; s < j->n_share; s++) {
-        const int share = (i_thread + s) % j->n_share;
-        const int64_t end = share_start(j, share + 1);
-        int64_t task;
-        while ((task = atomic_fetch_add_explicit(&j->taken[share], 1, memory_order_relaxed)) < end)
-            few_task(j, (float *)j->c->scratch[i_thread], task);
-    }
+    while ((task = task_runs_take(&j->runs, i_thread, &at)) >= 0) few_task(j, (float *)j->c->scratch[i_thread], task);
 }
 
 static void pack_few_part(void *arg, int i_thread, int n_thread)
@@ -146,8 +136,7 @@ static void matmul_few(quant_job *j)
     rows = bytes / (int64_t)j->part[0].w->row_bytes / Q_ROWS * Q_ROWS;
     rows = rows < Q_ROWS ? Q_ROWS : min64(rows, VEC_TASK_ROWS);
     j->n_task = cut_rows(j, rows);
-    j->n_share = (int)min64(j->c->n_thread, SHARES_MAX);
-    for (int i = 0; i < j->n_share; i++) atomic_store_explicit(&j->taken[i], share_start(j, i), memory_order_relaxed);
+    task_runs_begin(&j->runs, j->n_task, j->c->n_thread);
     if (j->n_task == 1 || n_row * j->n_col * j->n < 65536) few_part(j, 0, 1);
     else pool_run(j->c->pool, few_part, j);
 }

@@ -38,7 +38,10 @@ static inline __attribute__((always_inline)) void MM_CAT(matvec_n, W_NAME)(float
     for (; i + DOT_K <= k; i += DOT_K) {
         /* Fetch the next nw rows from front to back (into L2) while these are used: memory sees one stream, not nw. */
         if (i * W_ELEM % 64 == 0)
-            for (int j = 0; j < nw; j++) __builtin_prefetch(w + (size_t)nw * (rb + (size_t)(i * W_ELEM)) + 64 * (size_t)j, 0, 2);
+            for (int j = 0; j < nw; j++) {
+                __builtin_prefetch(w + (size_t)nw * (rb + (size_t)(i * W_ELEM)) + 64 * (size_t)j, 0, 2);
+                if (n == 1 && NEAR_BYTES) __builtin_prefetch(w + (size_t)j * rb + i * W_ELEM + NEAR_BYTES);
+            }
         for (int r = 0; r < n; r++) b[r] = DOT_LOAD(x + (size_t)r * ldx + i * DOT_ELEM);
         for (int j = 0; j < nw; j++) {
             const DOT_T ww = W_LOAD(w + (size_t)j * rb + i * W_ELEM);
@@ -58,7 +61,7 @@ static inline __attribute__((always_inline)) void MM_CAT(matvec_n, W_NAME)(float
     }
 }
 
-/* nw weight rows times one row of x, row after row: memory sees one stream, which its prefetchers like best. A row is a chain of
+/* nw weight rows times one row of x, row after row, the next row asked for beside each: memory sees one stream. A row is a chain of
  * multiply-adds, at whose latency two cores of Zen 4 still read faster than their memory. */
 static inline __attribute__((always_inline)) void MM_CAT(matvec_1, W_NAME)(float *out, const uint8_t *w, size_t rb, const int nw,
                                                                            const uint8_t *x, int64_t k)
@@ -70,7 +73,13 @@ static inline __attribute__((always_inline)) void MM_CAT(matvec_1, W_NAME)(float
     for (int j = 0; j < nw; j++, w += rb) {
         vf s = vf_zero();
         int64_t i = 0;
-        for (; i + DOT_K <= k; i += DOT_K) s = DOT_FMA(W_LOAD(w + i * W_ELEM), DOT_LOAD(x + i * DOT_ELEM), s);
+        for (; i + DOT_K <= k; i += DOT_K) {
+            if (i * W_ELEM % 64 == 0) {
+                __builtin_prefetch(w + rb + i * W_ELEM, 0, 2);
+                __builtin_prefetch(w + i * W_ELEM + NEAR_BYTES);
+            }
+            s = DOT_FMA(W_LOAD(w + i * W_ELEM), DOT_LOAD(x + i * DOT_ELEM), s);
+        }
         if (i < k) s = DOT_FMA(W_LOAD(dot_tail(t, w, i, k, W_ELEM)), DOT_LOAD(x + i * DOT_ELEM), s);
         a[j] = s;
     }
