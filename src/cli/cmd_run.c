@@ -16,6 +16,7 @@
 #include "cli/run_chat.h"
 #include "core/alloc.h"
 #include "core/file.h"
+#include "formats/gguf.h"
 
 enum { STDIN_MAX = 64 << 20, TOOLS_MAX = 4 << 20 };
 
@@ -28,6 +29,30 @@ typedef struct options {
 
 #define N(a) ((int)(sizeof(a) / sizeof *(a)))
 
+static bool is_gguf(const char *path)
+{
+    file_map map;
+    bool is;
+
+    if (file_map_open(&map, path, NULL) != MO_OK) return false; /* who opens it as a recording says why it cannot */
+    is = gguf_is(map.data, map.size);
+    file_map_close(&map);
+    return is;
+}
+
+/* `--audio` names a recording, and beside -m and --vision also the encoder of a GGUF model: a file's content tells which. */
+static void take_audio_encoder(options *o)
+{
+    int n = 0;
+
+    for (int i = 0; i < o->media.n; i++) {
+        const option_use u = o->media.use[i];
+        if (!strcmp(u.name, "audio") && is_gguf(u.value)) o->m.model.audio_path = u.value;
+        else o->media.use[n++] = u;
+    }
+    o->media.n = n;
+}
+
 /* -1: go on; otherwise the exit code. */
 static int parse(options *o, int argc, char **argv)
 {
@@ -35,7 +60,8 @@ static int parse(options *o, int argc, char **argv)
     const option_spec input[] = {
         { "prompt", 'p', OPTION_TEXT, "TEXT", "the question; - reads it from stdin", .out = &o->prompt },
         { "image", 0, OPTION_LIST, "FILE", "a picture: JPEG, PNG, WebP, GIF, BMP; may be repeated", .out = &o->media },
-        { "audio", 0, OPTION_LIST, "FILE", "a sound: WAV, FLAC, Ogg, MP3; may be repeated", .out = &o->media },
+        { "audio", 0, OPTION_LIST, "FILE", "a sound: WAV, FLAC, Ogg, MP3; may be repeated (or the encoder of a GGUF model)",
+          .out = &o->media },
         { "system", 0, OPTION_TEXT, "TEXT", "the system message", .out = &o->system },
         { "tools", 0, OPTION_TEXT, "FILE", "functions the model may call, a JSON array", .out = &o->tools },
         { "think", 0, OPTION_FLAG, NULL, "let the model think aloud first", .out = &s->thinking },
@@ -75,6 +101,7 @@ static int parse(options *o, int argc, char **argv)
     int n, code = options_parse(&table, argc, argv, &n);
 
     if (code < 0) code = model_options_check(&o->m);
+    take_audio_encoder(o);
     if (code < 0 && o->no_image_id) s->image_ids = MO_OFF;
     if (code < 0 && s->temperature <= 0) s->greedy = 1;
     return code;

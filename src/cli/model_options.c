@@ -19,6 +19,7 @@ model_options model_options_default(void)
 option_group model_options_group(option_spec spec[MODEL_SPECS], model_options *o)
 {
     const option_spec all[MODEL_SPECS] = {
+        { "model", 'm', OPTION_FIRST, "MODEL", "another way to name the model" },
         { "ctx", 0, OPTION_INT, "N", "positions a conversation may hold (8192, or the model's limit)", .out = &o->session.n_ctx, .lo = 1,
           .hi = 1 << 24 },
         { "kv", 0, OPTION_CHOICE, "TYPE", "type of the KV cache: f16 or f32 (f16)", .out = &o->session.kv_type, .choices = "f16|f32" },
@@ -30,7 +31,7 @@ option_group model_options_group(option_spec spec[MODEL_SPECS], model_options *o
         { "exact", 0, OPTION_FLAG, NULL, "multiply quantised weights in float32, slowly", .out = &o->model.exact },
         { "speculate", 0, OPTION_CHOICE, "MODE", "guess what repeats, same answer: off, on, auto (where it pays)", .out = &o->speculate,
           .choices = SPECULATE_CHOICES },
-        { "vision-file", 0, OPTION_TEXT, "FILE", NULL, .out = &o->model.vision_path },
+        { "vision", 0, OPTION_TEXT, "FILE", NULL, .out = &o->model.vision_path },
         { "audio-file", 0, OPTION_TEXT, "FILE", "a GGUF model's encoders (looked for beside it)", .out = &o->model.audio_path },
         { "no-vision", 0, OPTION_FLAG, NULL, NULL, .out = &o->model.vision, .set_zero = true },
         { "no-audio", 0, OPTION_FLAG, NULL, "leave an encoder out, and save its memory", .out = &o->model.audio, .set_zero = true },

@@ -175,6 +175,7 @@ static int set(const option_spec *s, const char *value)
 {
     switch (s->kind) {
     case OPTION_FLAG: *(int32_t *)s->out = s->set_zero ? 0 : 1; break;
+    case OPTION_FIRST: break;
     case OPTION_TEXT: *(const char **)s->out = value; break;
     case OPTION_INT: return set_int(s, value);
     case OPTION_U64: return set_u64(s, value);
@@ -220,10 +221,10 @@ static bool is_long_option(const option_table *t, const char *arg)
     return !strncmp(arg, "--", 2) && find(t, arg + 2, strcspn(arg + 2, "="), 0);
 }
 
-/* One option at argv[*i]; *i moves to its last word. */
-static int take_option(const option_table *t, int argc, char **argv, int *i)
+/* One option at argv[*i]; *i moves to its last word. Arguments found so far are argv[1 ... *n]. */
+static int take_option(const option_table *t, int argc, char **argv, int *i, int *n_arg)
 {
-    const char *arg = argv[*i], *value = NULL;
+    char *arg = argv[*i], *value = NULL;
     const option_spec *s;
 
     if (arg[1] == '-') {
@@ -248,6 +249,11 @@ static int take_option(const option_table *t, int argc, char **argv, int *i)
         }
         value = argv[++*i];
     }
+    if (s->kind == OPTION_FIRST) { /* *n_arg < *i: nothing unread is overwritten */
+        memmove(argv + 2, argv + 1, (size_t)*n_arg * sizeof *argv);
+        argv[1] = value;
+        ++*n_arg;
+    }
     return set(s, value);
 }
 
@@ -265,7 +271,7 @@ int options_parse(const option_table *t, int argc, char **argv, int *n_arg)
         } else if (!strcmp(arg, "--help") || !strcmp(arg, "-h")) {
             print_help(t);
             return 0;
-        } else if ((code = take_option(t, argc, argv, &i)) >= 0) {
+        } else if ((code = take_option(t, argc, argv, &i, &n)) >= 0) {
             return code;
         }
     }

@@ -17,6 +17,7 @@
 typedef enum option_kind {
     OPTION_FLAG,   /* int32_t: becomes `set` (1 if that is 0 and set_zero is not) */
     OPTION_TEXT,   /* const char * into argv */
+    OPTION_FIRST,  /* becomes the first argument: another way to name it; `out` is not used */
     OPTION_INT,    /* int32_t in [lo, hi] */
     OPTION_U64,    /* uint64_t */
     OPTION_REAL,   /* float in [lo, hi], an end left out where lo_open, hi_open */

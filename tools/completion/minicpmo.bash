@@ -2,14 +2,14 @@
 _minicpmo()
 {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
-    local load='--ctx --kv --ubatch --threads --isa --fast --exact --speculate --vision-file --audio-file --no-vision --no-audio --quiet --verbose --json --help'
+    local load='--model --ctx --kv --ubatch --threads --isa --fast --exact --speculate --vision --audio-file --no-vision --no-audio --quiet --verbose --json --help'
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
         mapfile -t COMPREPLY < <(compgen -W 'run info tokenize bench perplexity quantize imatrix synth trace --help --version' -- "$cur")
         return
     fi
     case $prev in
-    --image | --audio | --vision-file | --audio-file | --tools | --config | --tokenizer | --save-logits | --kl-base | -o | --output)
+    -m | --model | --image | --audio | --vision | --audio-file | --tools | --config | --tokenizer | --save-logits | --kl-base | -o | --output)
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         return ;;
     --speculate)

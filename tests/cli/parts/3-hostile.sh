@@ -64,4 +64,4 @@ refused "a WAV without samples" 1 "" run "$model" -p x --audio "$tmp/silent.wav"
 printf 'RIFF\x26\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00\x80\x3e\x00\x00\x00\x7d\x00\x00\x02\x00\x10\x00data\x02\x00\x00\x00\x01\x00' >"$tmp/one.wav"
 run run "$model" -p x --max-tokens 2 --audio "$tmp/one.wav"
 check "a WAV of one sample ends in 0 or one sentence" test "$rc" = 0 -o "$rc" = 1
-refused "a vision encoder that is not there" 1 "" run "$model" -p x --vision-file "$tmp/none.gguf"
+refused "a vision encoder that is not there" 1 "" run "$model" -p x --vision "$tmp/none.gguf"

@@ -13,6 +13,13 @@ folder=$out
 run run "$gguf" "${media[@]}"
 check "the values are those of the folder: the same answer, picture and sound included" test -n "$out" -a "$out" = "$folder"
 
+mkdir "$tmp/apart" && mv "$gguf"/vision/*.gguf "$tmp/apart/v.gguf" && mv "$gguf"/audio/*.gguf "$tmp/apart/a.gguf" # names that tell nothing
+run run -m "$gguf/MiniCPM-o-4_5-BF16.gguf" --vision "$tmp/apart/v.gguf" --audio "$tmp/apart/a.gguf" "${media[@]}"
+check "each part by its option, beside a recording of the same option" test -n "$out" -a "$out" = "$folder"
+refused "the model's encoder without a model" 2 "needs a MODEL" run --audio "$tmp/apart/a.gguf"
+refused "two models" 2 "one argument too many" run -m "$model" "$model" -p x
+mv "$tmp/apart/v.gguf" "$gguf/vision/MiniCPM-o-4_5-vision-BF16.gguf" && mv "$tmp/apart/a.gguf" "$gguf/audio/MiniCPM-o-4_5-audio-BF16.gguf"
+
 run synth --config "$data/demo.json" --seed 1 --gguf --type q4_k_m -o "$tmp/gguf-q4"
 check "a quantised type, in small letters" test -f "$tmp/gguf-q4/MiniCPM-o-4_5-Q4_K_M.gguf" -a -f "$tmp/gguf-q4/audio/MiniCPM-o-4_5-audio-F16.gguf"
 run run "$tmp/gguf-q4" "${media[@]}"
