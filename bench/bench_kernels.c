@@ -289,48 +289,64 @@ static void bench_dense(backend *be, limits *l)
     }
 }
 
-/* n rows at the end of a past of n_past positions, 32 heads over 8 kv heads of 128. */
-static void bench_paged_case(backend *be, limits *l, int32_t type, int n_past, int n)
+typedef struct heads {
+    int n_head, n_kv_head, dim;
+} heads;
+
+/* n rows at the end of a past of n_past positions; as many layers as no cache holds, for one row. */
+static void bench_paged_case(backend *be, limits *l, heads h, int32_t type, int n_past, int n)
 {
-    enum { H = 32, HK = 8, D = 128 };
-    const int n_page = (n_past + n + KV_PAGE - 1) / KV_PAGE;
-    const size_t bytes = kv_page_layer_bytes(type, HK, D);
-    uint8_t *pages = typed(be, type, (int64_t)n_page * 2 * HK * KV_PAGE * D);
+    const int n_page = (n_past + n + KV_PAGE - 1) / KV_PAGE, w = h.n_head * h.dim, wk = h.n_kv_head * h.dim;
+    const size_t bytes = kv_page_layer_bytes(type, h.n_kv_head, h.dim);
+    const int n_layer = n == 1 ? (int)(1 + 160e6 / ((double)bytes * n_page)) : 1;
+    uint8_t *pages = (uint8_t *)floats(be, (int64_t)(bytes / 4) * n_page * n_layer);
     void **page = malloc((size_t)n_page * sizeof *page);
-    int32_t *vis = malloc((size_t)n * sizeof *vis);
-    float *q = floats(be, (int64_t)n * H * D), *y = floats(be, (int64_t)n * H * D);
-    const attn_seq seq = { 0, n, page, 0 };
-    const attn_paged_args a = { y, q, H * D, H * D, vis, &seq, 1, H, HK, D, type, 1 / sqrtf(D) };
+    int32_t *vis = malloc((size_t)n * sizeof *vis), *at = malloc((size_t)(n_page * KV_PAGE) * sizeof *at);
+    float *q = floats(be, (int64_t)n * w), *y = floats(be, (int64_t)n * w), *kv = floats(be, (int64_t)n_page * KV_PAGE * wk);
+    attn_seq seq = { 0, n_page * KV_PAGE, page, 0 };
+    const attn_paged_args a = { y, q, w, w, vis, &seq, 1, h.n_head, h.n_kv_head, h.dim, type, 1 / sqrtf((float)h.dim) };
     double best = 1e9, flop = 0, limit;
 
-    for (int i = 0; i < n_page; i++) page[i] = pages + (size_t)i * bytes;
-    for (int i = 0; i < n; i++) vis[i] = n_past + i + 1, flop += 4.0 * vis[i] * H * D;
+    for (int i = 0; i < n_page; i++) page[i] = pages + (size_t)i * bytes * (size_t)n_layer;
+    for (int i = 0; i < n_page * KV_PAGE; i++) at[i] = i;
+    for (int i = 0; i < n_layer; i++) {
+        seq.layer_offset = (size_t)i * bytes;
+        be->ops->kv_store(be, &seq, 1, at, kv, kv, wk, h.n_kv_head, h.dim, type);
+    }
+    seq.n_row = n;
+    for (int i = 0; i < n; i++) vis[i] = n_past + i + 1, flop += 4.0 * vis[i] * w;
     limit = n == 1 ? stream_rate(l) : flop_peak(l);
     for (int r = 0; r < n_repeat; r++) {
         double t = now();
-        be->ops->attn_paged(be, &a);
-        t = now() - t;
+        for (int i = 0; i < n_layer; i++) {
+            seq.layer_offset = (size_t)i * bytes;
+            be->ops->attn_paged(be, &a);
+        }
+        t = (now() - t) / n_layer;
         if (t < best) best = t;
     }
-    printf("  past %6d + %-4d %-4s              %9.3f  %8.1f  %8.2f   %5.1f %% of %s\n", n_past, n, dtype_get(type)->name, best * 1e3,
-           flop / best * 1e-9, (double)bytes * n_page / best * 1e-9,
+    printf("  %2d/%d x %-3d past %6d + %-4d %-4s      %9.3f  %8.1f  %8.2f   %5.1f %% of %s\n", h.n_head, h.n_kv_head, h.dim, n_past, n,
+           dtype_get(type)->name, best * 1e3, flop / best * 1e-9, (double)bytes * n_page / best * 1e-9,
            limit <= 0 ? 0
            : n == 1   ? 100 * (double)bytes * n_page / best / limit
                       : 100 * flop / best / limit,
            n == 1 ? "streaming" : "peak");
+    be->ops->dealloc(be, kv), free(at);
     be->ops->dealloc(be, q), be->ops->dealloc(be, y), be->ops->dealloc(be, pages);
     free(page), free(vis);
 }
 
 static void bench_paged(backend *be, limits *l)
 {
-    printf("\nattention, paged, 32/8 heads x 128           ms   GFLOP/s      GB/s   share\n");
-    for (int t = 0; t < 2; t++) {
-        bench_paged_case(be, l, t ? MO_F16 : MO_F32, 0, 512);
-        bench_paged_case(be, l, t ? MO_F16 : MO_F32, 4096, 64);
-        bench_paged_case(be, l, t ? MO_F16 : MO_F32, 2047, 1);
-        bench_paged_case(be, l, t ? MO_F16 : MO_F32, 32767, 1);
-    }
+    static const heads model[] = { { 32, 8, 128 }, { 9, 3, 64 } }; /* 8B; SmolLM2-135M */
+    static const int32_t types[] = { MO_F32, MO_F16, MO_Q8_0 };
+    static const int shape[][2] = { { 0, 512 }, { 4096, 64 }, { 511, 1 }, { 2047, 1 }, { 32767, 1 } };
+
+    printf("\nattention, paged, heads/kv heads x width     ms   GFLOP/s      GB/s   share\n");
+    for (size_t m = 0; m < sizeof model / sizeof *model; m++)
+        for (size_t t = 0; t < sizeof types / sizeof *types; t++)
+            for (size_t i = 0; i < sizeof shape / sizeof *shape; i++)
+                if (only_type < 0 || only_type == types[t]) bench_paged_case(be, l, model[m], types[t], shape[i][0], shape[i][1]);
 }
 
 static void bench_rows(backend *be)
@@ -383,9 +399,9 @@ int main(int argc, char **argv)
         else if (!strcmp(argv[i], "-c")) clock_id = atoi(argv[i + 1]) ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC;
         else if (!strcmp(argv[i], "-f")) opts.fast = atoi(argv[i + 1]) != 0;
         else if (!strcmp(argv[i], "-o")) only = argv[i + 1];
-        else if (!strcmp(argv[i], "-d")) only_type = !strcmp(argv[i + 1], "f32") ? MO_F32 : !strcmp(argv[i + 1], "f16") ? MO_F16 : MO_BF16;
+        else if (!strcmp(argv[i], "-d")) only_type = dtype_by_name(argv[i + 1]);
         else {
-            fprintf(stderr, "usage: bench_kernels [-t threads] [-i isa,list] [-r repeats] [-c 0|1] [-f 0|1] [-d f32|f16|bf16] [-o "
+            fprintf(stderr, "usage: bench_kernels [-t threads] [-i isa,list] [-r repeats] [-c 0|1] [-f 0|1] [-d F32|F16|BF16|Q8_0] [-o "
                             "matvec|gemm|dense|paged|rows]\n");
             return 2;
         }

@@ -58,13 +58,19 @@ typedef struct matmul_part {
 
 enum { MATMUL_PARTS_MAX = 4 };
 
-/* Keys and values live in pages of KV_PAGE positions. One page of one layer holds K then V:
- * K [n_kv_head, KV_PAGE, head_dim], V [n_kv_head, KV_PAGE, head_dim], elements of kv_type. */
+/* Keys and values live in pages of KV_PAGE positions. One page of one layer holds K of all heads, then V of all heads:
+ *   K [n_kv_head][head_dim, KV_PAGE]    transposed, so that scores of many keys are sums down a column
+ *   V [n_kv_head][KV_PAGE, head_dim]
+ * kv_type is MO_F32, MO_F16 or MO_Q8_0. For Q8_0 a head's part is int8 in that shape, then its float16 scales, one for a position
+ * and 32 elements of head_dim (so head_dim % 32 == 0): of K [head_dim / 32, KV_PAGE], of V [KV_PAGE, head_dim / 32]. */
 enum { KV_PAGE = 64 };
+
+/* What one head's K, or its V, takes of a page of one layer; 0: head_dim is no multiple of the type's block. */
+static inline size_t kv_page_head_bytes(int32_t kv_type, int head_dim) { return KV_PAGE * dtype_row_bytes(kv_type, head_dim); }
 
 static inline size_t kv_page_layer_bytes(int32_t kv_type, int n_kv_head, int head_dim)
 {
-    return 2 * (size_t)n_kv_head * KV_PAGE * dtype_row_bytes(kv_type, head_dim);
+    return 2 * (size_t)n_kv_head * kv_page_head_bytes(kv_type, head_dim);
 }
 
 /* One sequence's rows in an attention or kv_store call. */
@@ -174,7 +180,8 @@ typedef struct backend_ops {
     /* Store k, v [n, n_kv_head * head_dim] at cache positions at[row] of each sequence's pages. */
     void (*kv_store)(backend *be, const attn_seq *seq, int n_seq, const int32_t *at, const float *k, const float *v, int64_t ld,
                      int n_kv_head, int head_dim, int32_t kv_type);
-    /* In one layer: move cache positions [src, src + n) down to dst < src and rotate the keys by `shift` positions. */
+    /* In one layer: move cache positions [src, src + n) down to dst < src and rotate the keys by `shift` positions. Rotated keys are
+     * rounded to kv_type again; values move as they are. */
     void (*kv_shift)(backend *be, const attn_seq *seq, int32_t dst, int32_t src, int32_t n, int32_t shift, const float *inv_freq,
                      int n_kv_head, int head_dim, int32_t kv_type, rope_style style);
     /* One layer's K and V of positions [0, n) as float32 [n_kv_head, n, head_dim], in host memory. For traces and snapshots. */

@@ -133,7 +133,7 @@ static mo_status measure_open(bench *b, mo_error *err)
 static mo_status prepare(bench *b, mo_error *err)
 {
     const model_config *c = &b->m->cfg;
-    kv_shape kv = llm_kv_shape(&c->llm, b->o->m.session.kv_type == MO_KV_F32 ? MO_F32 : MO_F16);
+    kv_shape kv = session_kv_shape(&c->llm, &b->o->m.session);
     uint32_t x = 1;
     mo_status st;
 

@@ -300,9 +300,10 @@ static void print_plan_line(const char *what, uint64_t n, const char *note)
 static void print_plan(const info *f, const options *o)
 {
     const mo_plan *p = &f->plan;
+    static const char *const kv_name[] = { [MO_KV_F16] = "f16", [MO_KV_F32] = "f32", [MO_KV_Q8_0] = "q8_0" };
     char total[16], have[16], note[64];
 
-    snprintf(note, sizeof note, "%d positions, %s", f->n_ctx, o->m.session.kv_type == MO_KV_F32 ? "f32" : "f16");
+    snprintf(note, sizeof note, "%d positions, %s", f->n_ctx, kv_name[o->m.session.kv_type]);
     puts("\nmemory to run");
     print_plan_line("weights, mapped", p->weights_mapped, "the files themselves, shared between processes");
     print_plan_line("weights, copied", p->weights_copied, "");

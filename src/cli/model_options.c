@@ -8,6 +8,7 @@
 #include "cli/progress.h"
 #include "core/cpu.h"
 
+#define KV_CHOICES        "f16|f32|q8_0" /* in the order of mo_kv_type */
 #define SPECULATE_CHOICES "off|on|auto"
 enum { SPECULATE_AUTO = 2 };
 
@@ -22,7 +23,8 @@ option_group model_options_group(option_spec spec[MODEL_SPECS], model_options *o
         { "model", 'm', OPTION_FIRST, "MODEL", "another way to name the model" },
         { "ctx", 0, OPTION_INT, "N", "positions a conversation may hold (8192, or the model's limit)", .out = &o->session.n_ctx, .lo = 1,
           .hi = 1 << 24 },
-        { "kv", 0, OPTION_CHOICE, "TYPE", "type of the KV cache: f16 or f32 (f16)", .out = &o->session.kv_type, .choices = "f16|f32" },
+        { "kv", 0, OPTION_CHOICE, "TYPE", "type of the KV cache: f16, f32 or q8_0 (f16)", .out = &o->session.kv_type,
+          .choices = KV_CHOICES },
         { "ubatch", 0, OPTION_INT, "N", "positions of one compute pass (512); more needs more memory", .out = &o->model.n_ubatch, .lo = 1,
           .hi = 4096 },
         { "threads", 0, OPTION_INT, "N", "threads to compute with (0: all cores)", .out = &o->model.n_thread, .lo = 0, .hi = 1024 },

@@ -11,6 +11,15 @@ size_t kv_page_bytes(const kv_shape *shape)
     return layer * (size_t)shape->n_layer;
 }
 
+mo_status kv_shape_check(const kv_shape *shape, mo_error *err)
+{
+    const dtype_info *d = dtype_get(shape->type);
+
+    if (kv_page_head_bytes(shape->type, shape->head_dim)) return MO_OK;
+    return mo_fail(err, MO_E_UNSUPPORTED, "a KV cache of type %s has blocks of %d elements and this model's heads have %d; use f16",
+                   d->name, d->n_block, shape->head_dim);
+}
+
 mo_status kv_pool_init(kv_pool *p, backend *be, const kv_shape *shape, int32_t n_page, mo_error *err)
 {
     mo_status st;
@@ -18,6 +27,7 @@ mo_status kv_pool_init(kv_pool *p, backend *be, const kv_shape *shape, int32_t n
 
     memset(p, 0, sizeof *p);
     if (n_page < 1) return mo_fail(err, MO_E_ARG, "a KV cache of %d pages", n_page);
+    if ((st = kv_shape_check(shape, err)) != MO_OK) return st;
     p->be = be;
     p->shape = *shape;
     p->page_bytes = kv_page_bytes(shape);

@@ -18,7 +18,7 @@
 /* Shape of one position: n_layer times K and V of n_kv_head * head_dim elements. */
 typedef struct kv_shape {
     int32_t n_layer, n_kv_head, head_dim;
-    int32_t type; /* MO_F32 or MO_F16 */
+    int32_t type; /* MO_F32, MO_F16 or MO_Q8_0 */
 } kv_shape;
 
 typedef struct kv_pool {
@@ -42,6 +42,9 @@ typedef struct kv_seq {
 size_t kv_page_bytes(const kv_shape *shape);
 static inline int32_t kv_pages_for(int64_t n_pos) { return (int32_t)((n_pos + KV_PAGE - 1) / KV_PAGE); }
 
+/* MO_E_UNSUPPORTED with a sentence: heads of this width cannot be stored in the type's blocks. */
+mo_status kv_shape_check(const kv_shape *shape, mo_error *err);
+
 /* n_page pages, resident from the start: a session that was granted its memory cannot run out of it later. */
 mo_status kv_pool_init(kv_pool *p, backend *be, const kv_shape *shape, int32_t n_page, mo_error *err);
 void kv_pool_free(kv_pool *p); /* accepts a zeroed pool; no sequence may be left */
@@ -58,7 +61,7 @@ void kv_seq_truncate(kv_seq *s, int32_t len); /* forget positions [len, ...) */
 /* dst (empty, same pool) becomes a copy of src's first `len` positions, sharing pages. */
 mo_status kv_seq_fork(kv_seq *dst, const kv_seq *src, int32_t len, mo_error *err);
 
-/* Forget positions [preserve, preserve + n) and move what follows down, its keys turned back by n positions
+/* Forget positions [preserve, preserve + n) and move what follows down, its keys turned back by n positions and rounded again
  * (spec: omni-session 5.8). Returns MO_E_LIMIT and changes nothing if the span does not fit or n <= 0.
  * MO_E_LIMIT also when a shared page needs a copy and no page is free. */
 mo_status kv_seq_drop(kv_seq *s, int32_t preserve, int32_t n, const float *inv_freq, rope_style style, mo_error *err);

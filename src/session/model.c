@@ -150,6 +150,13 @@ int32_t session_n_ctx(const model_config *c, const mo_session_opts *o)
     return kv_pages_for(n) * KV_PAGE;
 }
 
+kv_shape session_kv_shape(const llm_config *c, const mo_session_opts *o)
+{
+    static const int32_t type[] = { [MO_KV_F16] = MO_F16, [MO_KV_F32] = MO_F32, [MO_KV_Q8_0] = MO_Q8_0 };
+
+    return llm_kv_shape(c, type[o->kv_type]);
+}
+
 int32_t session_logit_rows(const mo_model *m, const mo_session_opts *o)
 {
     if (o->speculate == MO_OFF) return 1;
@@ -159,7 +166,7 @@ int32_t session_logit_rows(const mo_model *m, const mo_session_opts *o)
 void model_plan_session(mo_plan *p, const mo_model *m, const mo_session_opts *o)
 {
     const model_config *c = &m->cfg;
-    kv_shape kv = llm_kv_shape(&c->llm, o->kv_type == MO_KV_F32 ? MO_F32 : MO_F16);
+    kv_shape kv = session_kv_shape(&c->llm, o);
     int32_t n_ctx = session_n_ctx(c, o);
 
     p->kv_cache = (uint64_t)kv_page_bytes(&kv) * (uint64_t)kv_pages_for(n_ctx);

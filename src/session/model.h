@@ -74,10 +74,12 @@ char *format_bytes(char out[16], uint64_t n);
 
 /* What a session of these options would add to the plan. */
 void model_plan_session(mo_plan *p, const mo_model *m, const mo_session_opts *o);
-/* MO_E_ARG with a sentence if an option is out of range (session.c). */
+/* MO_E_ARG with a sentence if an option is out of range, MO_E_UNSUPPORTED if it is not for this model (session.c). */
 mo_status session_check_opts(const mo_session_opts *o, const model_config *c, mo_error *err);
 /* MO_E_NOMEM with numbers if one more session of these options does not fit. */
 mo_status model_session_fits(const mo_model *m, const mo_session_opts *o, mo_error *err);
+/* The caches of a session of these options. */
+kv_shape session_kv_shape(const llm_config *c, const mo_session_opts *o);
 /* n_ctx as it will be: the default filled in, rounded up to whole pages. */
 int32_t session_n_ctx(const model_config *c, const mo_session_opts *o);
 /* Rows of logits it holds at a time: one, and one for each guessed token (speculate.h). */

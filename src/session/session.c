@@ -20,14 +20,15 @@ mo_status session_check_opts(const mo_session_opts *o, const model_config *c, mo
 {
     if (o->n_ctx < 0 || o->n_ctx > c->llm.n_ctx_train)
         return mo_fail(err, MO_E_ARG, "a context of %d positions; this model takes 1 to %d", o->n_ctx, c->llm.n_ctx_train);
-    if (o->kv_type != MO_KV_F16 && o->kv_type != MO_KV_F32) return mo_fail(err, MO_E_ARG, "unknown KV cache type %d", (int)o->kv_type);
+    if ((int)o->kv_type < MO_KV_F16 || o->kv_type > MO_KV_Q8_0) return mo_fail(err, MO_E_ARG, "unknown KV cache type %d", (int)o->kv_type);
     if (o->max_tokens < 1) return mo_fail(err, MO_E_ARG, "max_tokens is %d; it must be at least 1", o->max_tokens);
     if (o->min_tokens < 0) return mo_fail(err, MO_E_ARG, "min_tokens is %d; it must not be negative", o->min_tokens);
     if (o->speculate < MO_AUTO || o->speculate > MO_ON)
         return mo_fail(err, MO_E_ARG, "speculate is %d; it must be MO_OFF, MO_ON or MO_AUTO", o->speculate);
     if (o->max_slices < 0 || o->max_slices > IMAGE_SLICES_MAX)
         return mo_fail(err, MO_E_ARG, "max_slices is %d; it must be 0 to %d", o->max_slices, IMAGE_SLICES_MAX);
-    return MO_OK;
+    const kv_shape kv = session_kv_shape(&c->llm, o);
+    return kv_shape_check(&kv, err);
 }
 
 static mo_status open_sampler(mo_session *s, mo_error *err)
@@ -74,7 +75,7 @@ static mo_status allocate(mo_session *s, mo_error *err)
 {
     const llm_config *c = &s->m->cfg.llm;
     size_t n_ubatch = (size_t)s->m->opts.n_ubatch;
-    kv_shape kv = llm_kv_shape(c, s->o.kv_type == MO_KV_F32 ? MO_F32 : MO_F16);
+    kv_shape kv = session_kv_shape(c, &s->o);
     mo_status st;
 
     s->key = mo_calloc((size_t)s->n_ctx, sizeof *s->key);

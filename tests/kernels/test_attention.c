@@ -2,7 +2,7 @@
 #include "../test.h"
 #include "kernel_test.h"
 
-/* Scores of standard size, values of about 1: errors of a few ulp of exp and of the sums; f16 caches are compared exactly
+/* Scores of standard size, values of about 1: errors of a few ulp of exp and of the sums; rounded caches are compared exactly
  * (the reference reads the rounded values). */
 static const double TOL_ABS = 3e-6, TOL_REL = 3e-6;
 /* Scores of size 1 from factors of 8 bits are off by some 2^-9 each way, and weights of 8 bits average over many keys. */
@@ -257,6 +257,49 @@ static void paged_run(backend *be, const paged *p, const int (*range)[3], int n_
     be->ops->attn_paged(be, &a);
 }
 
+/* The largest error of element i of rows of standard size, of a head's row x. A scale is rounded to float16 too. */
+static double store_error(int32_t type, const float *x, int i)
+{
+    float most = 0;
+
+    if (type == MO_F32) return 0;
+    if (type == MO_F16) return ldexp(fabs((double)x[i]), -11) + ldexp(1, -25);
+    for (int d = i - i % 32; d < i - i % 32 + 32; d++) most = fmaxf(most, fabsf(x[d]));
+    return (double)most * (0.5 / 127 + ldexp(1, -11) + 1e-6);
+}
+
+static bool row_back(int32_t type, const char *what, float *x, const float *stored, int n)
+{
+    for (int d = 0; d < n; d++)
+        if (!(fabs((double)stored[d] - x[d]) <= store_error(type, x, d))) {
+            printf("%s: element %d is %.9g, want %.9g\n", what, d, (double)stored[d], (double)x[d]);
+            return false;
+        }
+    memcpy(x, stored, (size_t)n * sizeof *x);
+    return true;
+}
+
+/* k and v become what the caches hold of them, within the type's rounding. */
+static bool read_back(backend *be, paged *p, const char *what)
+{
+    const int64_t wk = (int64_t)p->n_kv_head * p->hd;
+    bool ok = true;
+
+    for (int s = 0; s < 2; s++) {
+        const int n = p->n[s], first = s ? p->n[0] : 0;
+        const attn_seq seq = { first, n, p->c[s].page, p->c[s].offset };
+        float *k = malloc((size_t)(n * wk) * sizeof *k), *v = malloc((size_t)(n * wk) * sizeof *v);
+        be->ops->kv_read(be, &seq, n, k, v, p->n_kv_head, p->hd, p->type);
+        for (int h = 0; h < p->n_kv_head && ok; h++)
+            for (int r = 0; r < n && ok; r++) {
+                const int64_t from = (h * (int64_t)n + r) * p->hd, to = (first + r) * wk + (int64_t)h * p->hd;
+                ok = row_back(p->type, what, p->k + to, k + from, p->hd) && row_back(p->type, what, p->v + to, v + from, p->hd);
+            }
+        free(k), free(v);
+    }
+    return ok;
+}
+
 static bool paged_case(const isa_case *isa, int n_head, int n_kv_head, int hd, int n0, int n1, int32_t type)
 {
     paged p = paged_new(n_head, n_kv_head, hd, n0, n1, type);
@@ -269,8 +312,7 @@ static bool paged_case(const isa_case *isa, int n_head, int n_kv_head, int hd, i
 
     snprintf(what, sizeof what, "%s paged %s heads %d/%d x %d rows %d+%d", isa->name, dtype_get(type)->name, n_head, n_kv_head, hd, n0, n1);
     paged_run(be, &p, all, 2, whole);
-    if (type == MO_F16)
-        for (int64_t i = 0; i < (n0 + n1) * wk; i++) p.k[i] = f16_to_f32(f32_to_f16(p.k[i])), p.v[i] = f16_to_f32(f32_to_f16(p.v[i]));
+    ok = read_back(be, &p, what);
     for (int r = 0; r < n0 + n1 && ok; r++)
         for (int h = 0; h < n_head && ok; h++) {
             const int64_t first = r < n0 ? 0 : n0, ck = (int64_t)(h / (n_head / n_kv_head)) * hd;
@@ -305,14 +347,19 @@ static bool paged_case(const isa_case *isa, int n_head, int n_kv_head, int hd, i
     return ok;
 }
 
+static const int32_t types[] = { MO_F32, MO_F16, MO_Q8_0 };
+
 TEST(paged_shapes)
 {
     for (int i = 0; i < n_isa_case; i++)
-        for (int t = 0; t < 2; t++) {
-            const int32_t type = t ? MO_F16 : MO_F32;
+        for (int t = 0; t < 3; t++) {
+            const int32_t type = types[t];
             CHECK(paged_case(&isa_cases[i], 8, 2, 128, 140, 67, type));
             CHECK(paged_case(&isa_cases[i], 4, 4, 64, 200, 1, type));
+            CHECK(paged_case(&isa_cases[i], 9, 3, 64, 80, 70, type));
             CHECK(paged_case(&isa_cases[i], 6, 2, 32, 64, 128, type));
+            CHECK(paged_case(&isa_cases[i], 10, 2, 96, 70, 5, type));
+            if (type == MO_Q8_0) continue; /* the others are no whole blocks */
             CHECK(paged_case(&isa_cases[i], 14, 2, 16, 90, 30, type));
             CHECK(paged_case(&isa_cases[i], 4, 2, 20, 130, 65, type)); /* head_dim no multiple of a vector */
             CHECK(paged_case(&isa_cases[i], 3, 1, 5, 70, 3, type));
@@ -323,51 +370,74 @@ TEST(paged_shapes)
 /* One row, a long past. */
 TEST(paged_long)
 {
-    for (int i = 0; i < n_isa_case; i++) CHECK(paged_case(&isa_cases[i], 4, 2, 16, 300, 700, MO_F16));
+    for (int i = 0; i < n_isa_case; i++) {
+        CHECK(paged_case(&isa_cases[i], 4, 2, 16, 300, 700, MO_F16));
+        CHECK(paged_case(&isa_cases[i], 3, 1, 32, 700, 300, MO_Q8_0));
+    }
+}
+
+/* Every instruction set stores the same bytes: ordinary numbers, zeros, numbers whose scale rounds to zero or is large. */
+TEST(blocks_same_bytes)
+{
+    enum { N = 32 * 6 };
+    float *x = new_f(N, 1);
+    int8_t want[N], got[N];
+    uint16_t want_scale[N / 32], got_scale[N / 32];
+    kernels generic;
+
+    kernels_init(&generic, 0, false);
+    for (int i = 0; i < 32; i++) x[32 + i] = 0, x[64 + i] *= 1e-12f, x[96 + i] *= 1e6f, x[128 + i] = (float)(i - 16) * 0.5f;
+    generic.to_q8_0(want, want_scale, x, N);
+    for (int i = 0; i < 32; i++) CHECK(!want[32 + i] && !want[64 + i]);
+    CHECK(!want_scale[1] && !want_scale[2]);
+    CHECK_INT(want[128], -127);
+    for (int i = 0; i < n_isa_case; i++) {
+        isa_cases[i].k.to_q8_0(got, got_scale, x, N);
+        CHECK(!memcmp(got, want, sizeof want) && !memcmp(got_scale, want_scale, sizeof want_scale));
+    }
+    free_f(x, 1);
 }
 
 /* ---- moving keys ---- */
 
+enum { MOVE_N = 200, MOVE_DST = 10, MOVE_SRC = 73 };
+
+static void kv_move_case(const isa_case *isa, int32_t type, rope_style style)
+{
+    const int hd = type == MO_Q8_0 ? 32 : 8, half = hd / 2, n = MOVE_N, cnt = n - MOVE_SRC;
+    const double tol = type == MO_F32 ? 2e-5 : type == MO_F16 ? 4e-3 : 2e-2; /* a key is rounded again */
+    paged p = paged_new(2, 2, hd, n, 1, type);
+    const attn_seq s = { 0, n, p.c[0].page, p.c[0].offset }, s1 = { n, 1, p.c[1].page, p.c[1].offset }, both[] = { s, s1 };
+    backend *be = test_backend(isa, 2);
+    float *k0 = new_f(2 * hd * n, 0), *v0 = new_f(2 * hd * n, 0), *k1 = new_f(2 * hd * n, 0), *v1 = new_f(2 * hd * n, 0), inv_freq[16];
+
+    for (int d = 0; d < half; d++) inv_freq[d] = powf(0.3f, (float)d);
+    be->ops->kv_store(be, both, 2, p.at, p.k, p.v, 2 * hd, 2, hd, type);
+    be->ops->kv_read(be, &s, n, k0, v0, 2, hd, type);
+    CHECK(read_back(be, &p, "stored"));
+    be->ops->kv_shift(be, &s, MOVE_DST, MOVE_SRC, cnt, MOVE_DST - MOVE_SRC, inv_freq, 2, hd, type, style);
+    be->ops->kv_read(be, &s, n, k1, v1, 2, hd, type);
+    for (int h = 0; h < 2; h++)
+        for (int r = 0; r < cnt; r++) {
+            const float *from = k0 + (h * n + MOVE_SRC + r) * hd, *to = k1 + (h * n + MOVE_DST + r) * hd;
+            CHECK(same_bits("moved value", v1 + (h * n + MOVE_DST + r) * hd, v0 + (h * n + MOVE_SRC + r) * hd, hd));
+            for (int d = 0; d < half; d++) {
+                const int a = style == ROPE_PAIRS ? 2 * d : d, b = style == ROPE_PAIRS ? 2 * d + 1 : d + half;
+                const double w = (MOVE_DST - MOVE_SRC) * (double)inv_freq[d];
+                CHECK_NEAR(to[a], from[a] * cos(w) - from[b] * sin(w), tol);
+                CHECK_NEAR(to[b], from[b] * cos(w) + from[a] * sin(w), tol);
+            }
+        }
+    CHECK(same_bits("untouched", k1, k0, MOVE_DST * hd));
+    be->ops->destroy(be);
+    free_f(k0, 0), free_f(v0, 0), free_f(k1, 0), free_f(v1, 0);
+    paged_free(&p);
+}
+
 TEST(kv_move)
 {
-    const float inv_freq[4] = { 1, 0.3f, 0.1f, 0.01f };
-
     for (int i = 0; i < n_isa_case; i++)
-        for (int t = 0; t < 4; t++) {
-            const int32_t type = t & 1 ? MO_F16 : MO_F32;
-            const rope_style style = t & 2 ? ROPE_PAIRS : ROPE_HALVES;
-            const int n = 200, dst = 10, src = 73, cnt = n - src;
-            paged p = paged_new(2, 2, 8, n, 1, type);
-            const attn_seq s = { 0, n, p.c[0].page, p.c[0].offset };
-            backend *be = test_backend(&isa_cases[i], 2);
-            float *k0 = new_f(16 * n, 0), *v0 = new_f(16 * n, 0), *k1 = new_f(16 * n, 0), *v1 = new_f(16 * n, 0);
-
-            be->ops->kv_store(be, &s, 1, p.at, p.k, p.v, 16, 2, 8, type);
-            be->ops->kv_read(be, &s, n, k0, v0, 2, 8, type);
-            for (int h = 0; h < 2; h++)
-                for (int r = 0; r < n; r++)
-                    for (int d = 0; d < 8; d++) {
-                        CHECK_NEAR(k0[(h * n + r) * 8 + d], p.k[r * 16 + h * 8 + d], type == MO_F16 ? 2e-3 : 0);
-                        CHECK_NEAR(v0[(h * n + r) * 8 + d], p.v[r * 16 + h * 8 + d], type == MO_F16 ? 2e-3 : 0);
-                    }
-            be->ops->kv_shift(be, &s, dst, src, cnt, dst - src, inv_freq, 2, 8, type, style);
-            be->ops->kv_read(be, &s, n, k1, v1, 2, 8, type);
-            for (int h = 0; h < 2; h++)
-                for (int r = 0; r < cnt; r++) {
-                    const float *from = k0 + (h * n + src + r) * 8, *to = k1 + (h * n + dst + r) * 8;
-                    CHECK(same_bits("moved value", v1 + (h * n + dst + r) * 8, v0 + (h * n + src + r) * 8, 8));
-                    for (int d = 0; d < 4; d++) {
-                        const int a = style == ROPE_PAIRS ? 2 * d : d, b = style == ROPE_PAIRS ? 2 * d + 1 : d + 4;
-                        const double w = (dst - src) * (double)inv_freq[d];
-                        CHECK_NEAR(to[a], from[a] * cos(w) - from[b] * sin(w), type == MO_F16 ? 4e-3 : 2e-5);
-                        CHECK_NEAR(to[b], from[b] * cos(w) + from[a] * sin(w), type == MO_F16 ? 4e-3 : 2e-5);
-                    }
-                }
-            CHECK(same_bits("untouched", k1, k0, dst * 8));
-            be->ops->destroy(be);
-            free_f(k0, 0), free_f(v0, 0), free_f(k1, 0), free_f(v1, 0);
-            paged_free(&p);
-        }
+        for (int t = 0; t < 6 && !test_this_failed; t++) kv_move_case(&isa_cases[i], types[t / 2], t % 2 ? ROPE_PAIRS : ROPE_HALVES);
 }
 
 int main(void)
@@ -379,6 +449,7 @@ int main(void)
     RUN(dense_masked_garbage);
     RUN(paged_shapes);
     RUN(paged_long);
+    RUN(blocks_same_bytes);
     RUN(kv_move);
     return test_end();
 }

@@ -25,7 +25,7 @@ _minicpmo()
         mapfile -t COMPREPLY < <(compgen -W 'F32 BF16 F16 Q8_0 Q6_K Q5_1 Q5_K_M Q5_K_S Q5_0 Q4_1 Q4_K_M Q4_K_S IQ4_NL Q4_0 IQ4_XS Q3_K_L Q3_K_M Q3_K_S Q2_K Q2_K_S' -- "$cur")
         return ;;
     --kv)
-        mapfile -t COMPREPLY < <(compgen -W 'f16 f32' -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W 'f16 f32 q8_0' -- "$cur")
         return ;;
     --isa)
         mapfile -t COMPREPLY < <(compgen -W 'generic avx2 avx512 avx512_vnni avx512_bf16 avx_vnni neon dotprod i8mm' -- "$cur")

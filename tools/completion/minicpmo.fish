@@ -19,7 +19,7 @@ complete -c minicpmo -n $load -l fast -d 'multiply in reduced precision where th
 complete -c minicpmo -n $load -l exact -d 'multiply quantised weights in float32'
 complete -c minicpmo -n $load -l speculate -x -a 'off on auto' -d 'guess what repeats'
 complete -c minicpmo -n $load -l ctx -x -d 'positions of a conversation'
-complete -c minicpmo -n $load -l kv -x -a 'f16 f32' -d 'type of the cache'
+complete -c minicpmo -n $load -l kv -x -a 'f16 f32 q8_0' -d 'type of the cache'
 complete -c minicpmo -n $load -l ubatch -x -d 'positions of one compute pass'
 complete -c minicpmo -n $load -s m -l model -r -d 'another way to name the model'
 complete -c minicpmo -n $load -l vision -r -d 'the vision encoder of a GGUF model'

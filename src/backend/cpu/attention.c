@@ -7,8 +7,8 @@
  * A row's bits depend only on its own query, its keys and how many of them it sees: tiles start at fixed keys, and inside a
  * strip rows that see different numbers of a tile's keys are given to the kernel apart.
  *
- * Encoders transpose K panels, so that scores need no sums across lanes (head_dim 72 is no multiple of a vector); there are
- * always many rows to pay for it. Paged caches take K as stored: a decode step has n_head / n_kv_head rows only.
+ * Keys stand transposed in both, so that scores need no sums across lanes: encoders transpose a tile when they bring it into a
+ * panel, paged caches hold them so.
  */
 #include "backend/cpu/cpu_internal.h"
 
@@ -21,7 +21,7 @@
 enum {
     BLOCK_ROWS = 384,         /* most query rows of a task: enough to pay for packing a tile */
     BLOCK_FLOATS = 384 * 128, /* of q, and of o: fewer rows when heads are wide */
-    PACK_ROWS = 12,           /* paged: from here on an f16 tile is converted once instead of per strip */
+    PACK_ROWS = 12,           /* paged: from here on a tile is converted once instead of per strip */
     PANEL_FLOATS = ATTN_KEYS * ATTN_HEAD_DIM_MAX
 };
 
@@ -135,7 +135,7 @@ static void dense_tile(const cpu_backend *c, const block *b, const float *k, int
         memcpy(row, v + i * ldv, (size_t)b->head_dim * sizeof *row);
         for (int d = b->head_dim; d < b->hd_pad; d++) row[d] = 0;
     }
-    block_tile(c, b, c->k.attn_tile_t, b->k, b->v, b->hd_pad, key0, n_key);
+    block_tile(c, b, c->k.attn_tile[MO_F32], b->k, b->v, b->hd_pad, key0, n_key);
 }
 
 static void dense_block(cpu_backend *c, const attn_dense_args *a, void *scratch, int item, int head, int q0, int n_row)
@@ -196,41 +196,44 @@ typedef struct paged_job {
     _Atomic int64_t next;
 } paged_job;
 
-/* n rows of head_dim elements of kv_type to a float32 panel. */
-static void unpack_rows(const cpu_backend *c, float *y, const uint8_t *x, int32_t type, int n, int head_dim, int hd_pad)
+/* Keys and values of one tile for every row of the block: as they lie in the page, or by way of float32 panels. */
+static void paged_tile(const cpu_backend *c, const block *b, int32_t type, const uint8_t *k, const uint8_t *v, int32_t key0, int n_key)
 {
-    const size_t row = dtype_row_bytes(type, head_dim);
+    const bool padded = b->hd_pad != b->head_dim, convert = type != MO_F32 && (padded || b->n_row >= PACK_ROWS);
+    const size_t row = dtype_row_bytes(type, b->head_dim);
 
-    for (int i = 0; i < n; i++, x += row, y += hd_pad) {
-        c->k.to_f32[type](y, x, head_dim);
-        for (int d = head_dim; d < hd_pad; d++) y[d] = 0;
+    if (convert && type == MO_Q8_0) { /* head_dim is whole blocks: nothing is padded */
+        c->k.attn_unpack_q8_0(b->k, b->v, k, v, n_key, b->head_dim);
+    } else if (convert || padded) {
+        c->k.to_f32[type](b->k, k, (int64_t)b->head_dim * ATTN_KEYS);
+        for (int i = 0; i < n_key; i++) {
+            float *y = b->v + (size_t)i * (size_t)b->hd_pad;
+            c->k.to_f32[type](y, v + (size_t)i * row, b->head_dim);
+            for (int d = b->head_dim; d < b->hd_pad; d++) y[d] = 0;
+        }
+    } else {
+        block_tile(c, b, c->k.attn_tile[type], k, v, b->hd_pad, key0, n_key);
+        return;
     }
+    block_tile(c, b, c->k.attn_tile[MO_F32], b->k, b->v, b->hd_pad, key0, n_key);
 }
 
 static void paged_block(cpu_backend *c, const attn_paged_args *a, void *scratch, const attn_seq *s, int kv_head, int t0, int n_token)
 {
     block b = block_over(scratch, a->head_dim, c->k.n_lane);
     const int g = a->n_head / a->n_kv_head;
-    const size_t head_bytes = KV_PAGE * dtype_row_bytes(a->kv_type, a->head_dim);
-    bool in_place; /* the page is what a tile kernel reads */
+    const size_t head_bytes = kv_page_head_bytes(a->kv_type, a->head_dim);
 
     b.n_row = n_token * g;
     for (int r = 0; r < b.n_row; r++) {
         const int row = s->row + t0 + r / g;
         block_row(c, &b, r, a->q + row * a->ldq + (int64_t)(kv_head * g + r % g) * a->head_dim, a->scale, a->n_visible[row]);
     }
-    in_place = b.hd_pad == b.head_dim && (a->kv_type == MO_F32 || b.n_row < PACK_ROWS);
     for (int32_t key = 0; key < b.max_vis; key += KV_PAGE) {
         const int n_key = (int)min64(KV_PAGE, b.max_vis - key);
         const uint8_t *k = (const uint8_t *)s->page[key / KV_PAGE] + s->layer_offset + (size_t)kv_head * head_bytes;
         const uint8_t *v = k + (size_t)a->n_kv_head * head_bytes;
-        if (in_place) {
-            block_tile(c, &b, a->kv_type == MO_F16 ? c->k.attn_tile_f16 : c->k.attn_tile_f32, k, v, b.hd_pad, key, n_key);
-            continue;
-        }
-        unpack_rows(c, b.k, k, a->kv_type, n_key, b.head_dim, b.hd_pad);
-        unpack_rows(c, b.v, v, a->kv_type, n_key, b.head_dim, b.hd_pad);
-        block_tile(c, &b, c->k.attn_tile_f32, b.k, b.v, b.hd_pad, key, n_key);
+        paged_tile(c, &b, a->kv_type, k, v, key, n_key);
     }
     for (int r = 0; r < b.n_row; r++)
         block_row_out(c, &b, r, a->y + (s->row + t0 + r / g) * a->ldy + (int64_t)(kv_head * g + r % g) * a->head_dim);

@@ -86,6 +86,8 @@ typedef struct kernels {
     void (*to_f32[MO_DTYPE_COUNT])(float *y, const void *w, int64_t n);
     /* float32 to f16, round to nearest even */
     void (*to_f16)(void *y, const float *x, int64_t n);
+    /* float32 to int8 in blocks of 32 (n % 32 == 0), each with a float16 scale: largest magnitude / 127, nearest even */
+    void (*to_q8_0)(int8_t *y, uint16_t *scale, const float *x, int64_t n);
 
     void (*rms_norm)(float *y, const float *x, const float *g, int64_t d, float eps); /* g NULL: ones */
     void (*layer_norm)(float *y, const float *x, const float *g, const float *b, int64_t d, float eps);
@@ -95,10 +97,11 @@ typedef struct kernels {
     void (*add)(float *y, const float *a, const float *b, int64_t d);
     void (*scale)(float *y, const float *x, float s, int64_t d);
 
-    /* k: keys transposed, [head_dim][ATTN_KEYS] float32, made by attn_pack_kt; v [n_key][ld] float32. */
-    attn_tile_fn attn_tile_t;
-    /* k, v row-major [n_key][ld], float32 or float16; rows readable up to hd_pad elements. */
-    attn_tile_fn attn_tile_f32, attn_tile_f16;
+    /* k [head_dim][ATTN_KEYS], v [n_key][ld], of a type of backend.h's pages (F32, F16, Q8_0) and laid out as there; rows of v
+     * readable up to hd_pad elements. */
+    attn_tile_fn attn_tile[MO_DTYPE_COUNT];
+    /* One head's Q8_0 panels as the float32 they stand for: kt [head_dim][ATTN_KEYS], v32 [n_key][head_dim]. */
+    void (*attn_unpack_q8_0)(float *kt, float *v32, const void *k, const void *v, int n_key, int head_dim);
     /* kt[d * ATTN_KEYS + i] = k[i * ldk + d] for i < n_key, d < head_dim; zero for other i < ATTN_KEYS. */
     void (*attn_pack_kt)(float *kt, const float *k, int64_t ldk, int n_key, int head_dim);
     /* The same in reduced precision, NULL: none. k: [(head_dim + 1) / 2][ATTN_KEYS], v: [(n_key + 1) / 2][ld] pairs of bf16,

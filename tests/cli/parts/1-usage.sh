@@ -37,7 +37,7 @@ refused "quiet and verbose" 2 "exclude each other" run "$model" -p x --quiet --v
 refused "fast and exact" 2 "exclude each other" run "$model" -p x --fast --exact
 refused "unknown way to speculate" 2 "must be one of off|on|auto" run "$model" -p x --speculate maybe
 refused "unknown instruction set" 2 "--isa cannot be" run "$model" -p x --isa sse9
-refused "unknown cache type" 2 "must be one of f16|f32" run "$model" -p x --kv q4
+refused "unknown cache type" 2 "must be one of f16|f32|q8_0" run "$model" -p x --kv q4
 
 while read -r option value; do
     refused "bad number: $option $value" 2 "$option cannot be '$value': it must be a" run "$model" -p x "$option" "$value"

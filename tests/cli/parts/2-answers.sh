@@ -47,6 +47,8 @@ check "plain C kernels answer" ended 0
 check "plain C kernels are said" said "generic"
 answer -p 'Hello' --greedy --kv f32
 check "a float32 cache answers" ended 0
+answer -p 'Hello' --greedy --kv q8_0
+check "a Q8_0 cache answers" ended 0
 answer -p 'Hello' --greedy --fast
 check "--fast answers" ended 0
 

@@ -36,6 +36,10 @@ run info "$model" --json --tensors --ctx 1024 --kv f32
 check_json "info --json" "j['memory']['n_ctx'] == 1024 and j['memory']['fits'] is True and j['memory']['total'] == sum(j['memory'][k] for k in ('weights_mapped', 'weights_copied', 'weights_repacked', 'scratch', 'kv_cache', 'tokenizer', 'session'))"
 check_json "info --json: modules and tensors" "j['modules']['vision']['present'] and not j['modules']['tts']['present'] and len(j['tensors']) == sum(m['tensors'] for m in j['modules'].values())"
 check_json "info --json: a float32 cache of 1024 positions" "j['memory']['kv_cache'] == 1024 * 4 * 2 * 2 * 32 * 4"
+run info "$model" --json --ctx 1024 --kv q8_0
+check_json "info --json: a Q8_0 cache, 34 bytes for 32 elements" "j['memory']['kv_cache'] == 1024 * 4 * 2 * 2 * 34"
+run info "$model" --kv q8_0
+check "info: the type of the cache" grep -q 'KV cache.*positions, q8_0' "$tmp/out"
 run info "$model" --no-vision --no-audio --json
 check_json "info without the encoders" "j['memory']['vision'] == 0 and j['memory']['audio'] == 0"
 

@@ -25,6 +25,9 @@ static const struct {
       " \"num_attention_heads\": 2, \"num_key_value_heads\": 2, \"scale_emb\": 12, \"scale_depth\": 1.4, \"dim_model_base\": 16,"
       " \"rope_scaling\": {\"rope_type\": \"longrope\", \"factor\": 1.0, \"original_max_position_embeddings\": 4096,"
       " \"short_factor\": [1,1,1,1.5,1,1,1,1,2,1,1,1,1,1,3,1], \"long_factor\": [1,1,1,1.5,1,1,1,1,2,1,1,1,1,1,3,1]}}" },
+    { "qwen3, heads of 64",
+      "{\"model_type\": \"qwen3\", \"vocab_size\": 270, \"hidden_size\": 64, \"intermediate_size\": 88, \"num_hidden_layers\": 2,"
+      " \"num_attention_heads\": 6, \"num_key_value_heads\": 2, \"head_dim\": 64, \"tie_word_embeddings\": false}" },
 };
 
 /* A model on a device, caches of a type, and the reference: the whole prompt in one call. */
@@ -366,6 +369,59 @@ TEST(members)
             suite(c, MO_BF16, MO_F16, isas[i]);
 }
 
+/* Heads of 32 and 64 in blocks of 32. */
+TEST(blocks)
+{
+    static const int which[] = { 3, 4 };
+
+    for (size_t i = 0; i < sizeof isas / sizeof *isas; i++)
+        for (size_t c = 0; c < sizeof which / sizeof *which && have(isas[i]) && !test_this_failed; c++)
+            suite(which[c], MO_F16, MO_Q8_0, isas[i]);
+}
+
+static double relative_error(const float *got, const float *want, size_t n)
+{
+    double e = 0, w = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        e += ((double)got[i] - want[i]) * ((double)got[i] - want[i]);
+        w += (double)want[i] * want[i];
+    }
+    return sqrt(e / w);
+}
+
+/* Rounded caches take logits and hidden states this far from those of a float32 cache (relative, L2), and not nowhere. */
+TEST(rounding)
+{
+    static const struct {
+        int32_t type;
+        double bound;
+    } cases[] = { { MO_F16, 5e-4 }, { MO_Q8_0, 1e-2 } };
+    tiny_opts o = { .config = configs[4].json, .type = MO_F32 };
+    mo_error err = { 0 };
+    char dir[64];
+    rig exact;
+
+    CHECK_OK(tiny_write(dir, &o, &err));
+    CHECK_OK(rig_open(&exact, dir, MO_ISA_ALL, 1, MO_F32, &err));
+    reference(&exact);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases && !test_this_failed; i++) {
+        const size_t n = (size_t)N_PROMPT * (size_t)exact.n_vocab;
+        double logits, hidden;
+        rig r;
+        CHECK_OK(rig_open(&r, dir, MO_ISA_ALL, 1, cases[i].type, &err));
+        reference(&r);
+        logits = relative_error(r.want, exact.want, n);
+        hidden = relative_error(r.want + n, exact.want + n, n_out(&r) - n);
+        printf("%s cache: logits %.1e, hidden states %.1e from a float32 cache\n", dtype_get(cases[i].type)->name, logits, hidden);
+        CHECK(logits > 0 && logits < cases[i].bound);
+        CHECK(hidden > 0 && hidden < cases[i].bound);
+        rig_close(&r);
+    }
+    rig_close(&exact);
+    tiny_remove(dir);
+}
+
 TEST(threads)
 {
     mo_error err = { 0 };
@@ -507,6 +563,10 @@ TEST(bad_caches)
     CHECK_OK(rig_open(&r, dir, MO_ISA_ALL, 1, MO_F16, &err));
     shape = llm_kv_shape(&r.cfg.llm, MO_F16);
     CHECK_INT(kv_pool_init(&p, r.be, &shape, 0, &err), MO_E_ARG);
+    shape.type = MO_Q8_0; /* heads of 40 are no whole blocks of 32 */
+    CHECK_INT(kv_pool_init(&p, r.be, &shape, 2, &err), MO_E_UNSUPPORTED);
+    CHECK(strstr(err.message, "Q8_0") && strstr(err.message, "40"));
+    shape.type = MO_F16;
     for (int n = 0; n < 3; n++) { /* the pool's three allocations */
         mo_alloc_fail_after(n);
         CHECK_INT(kv_pool_init(&p, r.be, &shape, 2, &err), MO_E_NOMEM);
@@ -550,6 +610,8 @@ int main(void)
 {
     RUN(types);
     RUN(members);
+    RUN(blocks);
+    RUN(rounding);
     RUN(threads);
     RUN(bad_batches);
     RUN(bad_caches);

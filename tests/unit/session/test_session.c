@@ -187,17 +187,17 @@ static void replies_free(reply answer[N_TURN])
 }
 
 /* Every answer of the script is what a fresh session says that is given the whole conversation at once. */
-static void cached_is_recomputed(const mo_session_opts *o)
+static void cached_is_recomputed(mo_model *m, const mo_session_opts *o)
 {
     mo_error err = { 0 };
     reply answer[N_TURN], again;
     mo_session *s;
 
-    CHECK_OK(play(model, o, answer, &err));
+    CHECK_OK(play(m, o, answer, &err));
     for (int n = 0; n < N_TURN; n++) {
         CHECK(answer[n].has_end);
         CHECK(n == 0 || answer[n].end.n_reused > 0);
-        CHECK_OK(mo_session_new(&s, model, o, &err));
+        CHECK_OK(mo_session_new(&s, m, o, &err));
         CHECK_OK(say(s, "system", "Be brief.", &err));
         for (int i = 0; i < n; i++) {
             CHECK_OK(user_turn(s, i, &err));
@@ -221,13 +221,33 @@ TEST(cached_is_recomputed)
 {
     mo_session_opts o = session_opts();
 
-    cached_is_recomputed(&o);
+    cached_is_recomputed(model, &o);
     o.kv_type = MO_KV_F32;
     o.omni = 1;
-    if (!test_this_failed) cached_is_recomputed(&o);
+    if (!test_this_failed) cached_is_recomputed(model, &o);
     o.greedy = 0;
     o.thinking = 1;
-    if (!test_this_failed) cached_is_recomputed(&o);
+    if (!test_this_failed) cached_is_recomputed(model, &o);
+}
+
+TEST(cached_in_blocks_is_recomputed)
+{
+    char config[sizeof tiny_omni], blocks_dir[64];
+    const mo_model_opts mo = model_opts(2, 64);
+    mo_session_opts o = session_opts();
+    mo_error err = { 0 };
+    mo_session *s;
+    mo_model *m;
+    tiny_opts to = { .config = config, .type = MO_BF16 };
+
+    o.kv_type = MO_KV_Q8_0;
+    REFUSED(mo_session_new(&s, model, &o, &err), MO_E_UNSUPPORTED, "blocks of 32");
+    tiny_omni_heads_32(config);
+    CHECK_OK(tiny_write(blocks_dir, &to, &err));
+    CHECK_OK(mo_model_open(&m, blocks_dir, &mo, &err));
+    cached_is_recomputed(m, &o);
+    mo_model_close(m);
+    tiny_remove(blocks_dir);
 }
 
 /* Threads and the size of a pass do not change a byte; nor does what else the model answered. */
@@ -722,6 +742,7 @@ int main(void)
     RUN(order_of_calls);
     RUN(options);
     RUN(cached_is_recomputed);
+    RUN(cached_in_blocks_is_recomputed);
     RUN(passes_and_threads);
     RUN(two_in_turns);
     RUN(pictures_batched);

@@ -49,6 +49,15 @@ typedef struct tiny_opts {
     int n_more_token;   /* added tokens beyond the family's */
 } tiny_opts;
 
+/* tiny_omni with heads of 32, which a cache in blocks of 32 takes. */
+static inline void tiny_omni_heads_32(char out[sizeof tiny_omni])
+{
+    static const char key[] = "\"head_dim\": ";
+
+    memcpy(out, tiny_omni, sizeof tiny_omni);
+    memcpy(strstr(out, key) + sizeof key - 1, "32", 2);
+}
+
 static inline void tiny_remove(const char *dir)
 {
     DIR *d = opendir(dir);

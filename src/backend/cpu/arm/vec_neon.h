@@ -9,8 +9,9 @@
 
 #include <arm_neon.h>
 #include <stdint.h>
+#include <string.h>
 
-enum { VL = 4, TILE_X = 6, ATTN_R = 8, DOT_R = 4 };
+enum { VL = 4, TILE_X = 6, ATTN_R = 8, VF_REGS = 32 };
 
 typedef float32x4_t vf;
 
@@ -32,6 +33,18 @@ static inline vf vf_pow2(vf a) { return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_
 static inline vf vf_load_bf16(const void *p) { return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(p)), 16)); }
 static inline vf vf_load_f16(const void *p) { return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p))); }
 static inline void vf_store_f16(void *p, vf a) { vst1_u8(p, vreinterpret_u8_f16(vcvt_f16_f32(a))); }
+static inline vf vf_load_i8(const void *p)
+{
+    int32_t t;
+    memcpy(&t, p, sizeof t);
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vcreate_s8((uint32_t)t)))));
+}
+static inline void vf_store_i8(void *p, vf a)
+{
+    const int16x4_t h = vqmovn_s32(vcvtnq_s32_f32(a));
+    const int32_t t = vget_lane_s32(vreinterpret_s32_s8(vqmovn_s16(vcombine_s16(h, h))), 0);
+    memcpy(p, &t, sizeof t);
+}
 
 /* (0+1)+(2+3) for each */
 static inline void vf_hsum4(float *out, vf a, vf b, vf c, vf d) { vst1q_f32(out, vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d))); }

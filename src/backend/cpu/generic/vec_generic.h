@@ -1,8 +1,8 @@
 /* Vector primitives without an instruction set: four lanes in the compiler's own vector type, which any target can lower.
  *
  * Every vec_*.h defines the same names; tmpl/ is written over them.
- *   VL lanes of float32 in a vf.  TILE_X activation rows of a matmul tile, ATTN_R rows of an attention tile, DOT_R query rows
- *   of a dot-product tile: chosen so that accumulators and operands fit the register file.
+ *   VL lanes of float32 in a vf.  TILE_X activation rows of a matmul tile, ATTN_R rows of an attention tile: chosen so that
+ *   accumulators and operands fit the VF_REGS registers.
  *   vf_fma(a, b, c) is a * b + c, fused where the set has it.  vf_hsum4 sums four vectors in the order every output uses.
  */
 #ifndef MO_VEC_GENERIC_H
@@ -13,7 +13,7 @@
 
 #include "core/dtype.h"
 
-enum { VL = 4, TILE_X = 2, ATTN_R = 4, DOT_R = 2 };
+enum { VL = 4, TILE_X = 2, ATTN_R = 4, VF_REGS = 16 };
 
 typedef float vf __attribute__((vector_size(16)));
 typedef int32_t vi __attribute__((vector_size(16)));
@@ -68,6 +68,19 @@ static inline void vf_store_f16(void *p, vf a)
 {
     uint16_t h[VL] = { f32_to_f16(a[0]), f32_to_f16(a[1]), f32_to_f16(a[2]), f32_to_f16(a[3]) };
     memcpy(p, h, sizeof h);
+}
+static inline vf vf_load_i8(const void *p)
+{
+    int8_t b[VL];
+    memcpy(b, p, sizeof b);
+    return (vf){ b[0], b[1], b[2], b[3] };
+}
+/* rounded to nearest even; |a| < 127.5, other values give any number */
+static inline void vf_store_i8(void *p, vf a)
+{
+    const vi n = (vi)(a + vf_set1(0x1.8p23f)) - (vi)vf_set1(0x1.8p23f);
+    const int8_t b[VL] = { (int8_t)n[0], (int8_t)n[1], (int8_t)n[2], (int8_t)n[3] };
+    memcpy(p, b, sizeof b);
 }
 static inline float vf_hsum(vf a) { return (a[0] + a[1]) + (a[2] + a[3]); }
 static inline float vf_hmax(vf a)

@@ -1,121 +1,146 @@
 /* Attention over one tile of keys, online softmax (attn_tile_fn in kernels.h). Included after math_tmpl.h.
  *
- * Three small products per strip of up to ATTN_R query rows:
- *   scores, keys transposed   s[r, key..]  = sum_d q[r, d] * kt[d, key..]     lanes along keys; encoders, many rows per tile
- *   scores, keys as stored    s[r, key]    = lanes of q[r, :] * k[key, :]     lanes along head_dim; paged caches, one row too
- *   values                    o[r, d..]   += sum_key p[r, key] * v[key, d..]  lanes along head_dim
- * Each element is one chain in ascending d or key, so rows and columns may be grouped into any register tile.
+ * Two small products per strip of up to ATTN_R query rows, both with lanes along the second factor's columns:
+ *   scores   s[r, key..]  = sum_d q[r, d] * kt[d, key..]     keys stand transposed: no sums across lanes
+ *   values   o[r, d..]   += sum_key p[r, key] * v[key, d..]
+ * Each element is one chain in ascending d or key, so rows and columns may be grouped into any register tile, and stored
+ * types are converted (exactly) in registers or beforehand, with the same bits.
  * Method: Milakov & Gimelshein 2018 (online normaliser), Dao et al. 2022 (tiling).
  */
 #include "backend/cpu/tmpl/softmax_tmpl.h"
 
-/* R rows x C vectors of  c[r] (+)= sum_i a[r * lda + i] * b[i * ldb ..], inlined with constant R and C.
- * alpha: c starts as alpha[r] * c[r]; NULL: from zero. LOAD reads VL elements of ELEM bytes. */
-#define ATTN_OUTER(NAME, LOAD, ELEM)                                                                                                       \
+enum { Q8_BLOCK = 32, Q8_BLOCKS_MAX = ATTN_HEAD_DIM_MAX / Q8_BLOCK };
+
+/* The second factor of a product: rows ld elements apart. scale: of Q8_0, as float32. */
+typedef struct attn_matrix {
+    const uint8_t *p;
+    int64_t ld;
+    const float *scale;
+} attn_matrix;
+
+/* VL elements of row i from column j on. A product of an int8 and a float16 scale is exact in float32. */
+static inline vf attn_load_f32(const attn_matrix *b, int64_t i, int64_t j) { return vf_load(b->p + (i * b->ld + j) * 4); }
+static inline vf attn_load_f16(const attn_matrix *b, int64_t i, int64_t j) { return vf_load_f16(b->p + (i * b->ld + j) * 2); }
+static inline vf attn_load_q8_k(const attn_matrix *b, int64_t i, int64_t j)
+{
+    return vf_mul(vf_load_i8(b->p + i * b->ld + j), vf_load(b->scale + i / Q8_BLOCK * ATTN_KEYS + j));
+}
+static inline vf attn_load_q8_v(const attn_matrix *b, int64_t i, int64_t j)
+{
+    return vf_mul(vf_load_i8(b->p + i * b->ld + j), vf_set1(b->scale[(i * b->ld + j) / Q8_BLOCK]));
+}
+
+/* Most columns (of VL) of a tile of R rows whose sums and operands fit the registers. */
+static inline __attribute__((always_inline)) int attn_cols_max(const int R)
+{
+    return R * 4 + 4 + 1 <= VF_REGS ? 4 : R * 3 + 3 + 1 <= VF_REGS ? 3 : 2;
+}
+
+/* R rows x C vectors, from column j on, of  c[r] (+)= sum_i a[r * lda + i] * b[i], inlined with constant R and C.
+ * alpha: c starts as alpha[r] * c[r]; NULL: from zero. */
+#define ATTN_OUTER(NAME, LOAD)                                                                                                             \
     static inline __attribute__((always_inline)) void NAME(const int R, const int C, float *c, int64_t ldc, const float *alpha,            \
-                                                           const float *a, int64_t lda, const uint8_t *b, int64_t ldb, int n)              \
+                                                           const float *a, int64_t lda, const attn_matrix *b, int64_t j, int n)            \
     {                                                                                                                                      \
-        vf s[ATTN_R][3];                                                                                                                   \
+        vf s[ATTN_R][4];                                                                                                                   \
         for (int r = 0; r < R; r++)                                                                                                        \
-            for (int j = 0; j < C; j++) s[r][j] = alpha ? vf_mul(vf_load(c + r * ldc + j * VL), vf_set1(alpha[r])) : vf_zero();            \
-        for (int i = 0; i < n; i++, b += ldb * ELEM) {                                                                                     \
-            vf bb[3];                                                                                                                      \
-            for (int j = 0; j < C; j++) bb[j] = LOAD(b + j * VL * ELEM);                                                                   \
+            for (int k = 0; k < C; k++) s[r][k] = alpha ? vf_mul(vf_load(c + r * ldc + j + k * VL), vf_set1(alpha[r])) : vf_zero();        \
+        for (int i = 0; i < n; i++) {                                                                                                      \
+            vf bb[4];                                                                                                                      \
+            for (int k = 0; k < C; k++) bb[k] = LOAD(b, i, j + k * VL);                                                                    \
             for (int r = 0; r < R; r++) {                                                                                                  \
                 const vf aa = vf_set1(a[r * lda + i]);                                                                                     \
-                for (int j = 0; j < C; j++) s[r][j] = vf_fma(aa, bb[j], s[r][j]);                                                          \
+                for (int k = 0; k < C; k++) s[r][k] = vf_fma(aa, bb[k], s[r][k]);                                                          \
             }                                                                                                                              \
         }                                                                                                                                  \
         for (int r = 0; r < R; r++)                                                                                                        \
-            for (int j = 0; j < C; j++) vf_store(c + r * ldc + j * VL, s[r][j]);                                                           \
+            for (int k = 0; k < C; k++) vf_store(c + r * ldc + j + k * VL, s[r][k]);                                                       \
     }                                                                                                                                      \
-    /* All n_vec column vectors, in threes; a rest of four as two and two, because single columns starve the multiplier. */                \
+    /* All n_vec column vectors; single ones starve the multiplier, so one too many for a tile is shared by two. */                        \
     static inline __attribute__((always_inline)) void NAME##_cols(const int R, int n_vec, float *c, int64_t ldc, const float *alpha,       \
-                                                                  const float *a, int64_t lda, const uint8_t *b, int64_t ldb, int n)       \
+                                                                  const float *a, int64_t lda, const attn_matrix *b, int n)                \
     {                                                                                                                                      \
-        int j = 0;                                                                                                                         \
-        for (; n_vec - j == 3 || n_vec - j > 4; j += 3) NAME(R, 3, c + j * VL, ldc, alpha, a, lda, b + j * VL * ELEM, ldb, n);             \
-        for (; n_vec - j >= 2; j += 2) NAME(R, 2, c + j * VL, ldc, alpha, a, lda, b + j * VL * ELEM, ldb, n);                              \
-        if (j < n_vec) NAME(R, 1, c + j * VL, ldc, alpha, a, lda, b + j * VL * ELEM, ldb, n);                                              \
+        const int most = attn_cols_max(R);                                                                                                 \
+        for (int j = 0; j < n_vec;) {                                                                                                      \
+            const int left = n_vec - j, step = left == most + 1 ? most - 1 : left < most ? left : most;                                    \
+            if (most >= 4 && step == 4) NAME(R, 4, c, ldc, alpha, a, lda, b, j *VL, n);                                                    \
+            else if (most >= 3 && step == 3) NAME(R, 3, c, ldc, alpha, a, lda, b, j *VL, n);                                               \
+            else if (step == 2) NAME(R, 2, c, ldc, alpha, a, lda, b, j *VL, n);                                                            \
+            else NAME(R, 1, c, ldc, alpha, a, lda, b, j *VL, n);                                                                           \
+            j += step;                                                                                                                     \
+        }                                                                                                                                  \
     }                                                                                                                                      \
-    static void NAME##_any(int R, int n_vec, float *c, int64_t ldc, const float *alpha, const float *a, int64_t lda, const void *b,        \
-                           int64_t ldb, int n)                                                                                             \
+    static void NAME##_any(int R, int n_vec, float *c, int64_t ldc, const float *alpha, const float *a, int64_t lda, const attn_matrix *b, \
+                           int n)                                                                                                          \
     {                                                                                                                                      \
         while (R > 0) {                                                                                                                    \
-            int step = R >= ATTN_R ? ATTN_R : R >= 4 ? 4 : R >= 2 ? 2 : 1;                                                                 \
-            if (step == ATTN_R) NAME##_cols(ATTN_R, n_vec, c, ldc, alpha, a, lda, b, ldb, n);                                              \
-            else if (step == 4) NAME##_cols(ATTN_R < 4 ? 1 : 4, n_vec, c, ldc, alpha, a, lda, b, ldb, n);                                  \
-            else if (step == 2) NAME##_cols(2, n_vec, c, ldc, alpha, a, lda, b, ldb, n);                                                   \
-            else NAME##_cols(1, n_vec, c, ldc, alpha, a, lda, b, ldb, n);                                                                  \
+            const int step = R >= ATTN_R ? ATTN_R : R >= 4 ? 4 : R;                                                                        \
+            if (step == ATTN_R) NAME##_cols(ATTN_R, n_vec, c, ldc, alpha, a, lda, b, n);                                                   \
+            else if (step == 4) NAME##_cols(ATTN_R < 4 ? 1 : 4, n_vec, c, ldc, alpha, a, lda, b, n);                                       \
+            else if (step == 3) NAME##_cols(3, n_vec, c, ldc, alpha, a, lda, b, n);                                                        \
+            else if (step == 2) NAME##_cols(2, n_vec, c, ldc, alpha, a, lda, b, n);                                                        \
+            else NAME##_cols(1, n_vec, c, ldc, alpha, a, lda, b, n);                                                                       \
             c += step * ldc, a += step * lda, R -= step;                                                                                   \
             if (alpha) alpha += step;                                                                                                      \
         }                                                                                                                                  \
     }
-ATTN_OUTER(attn_outer_f32, vf_load, 4)
-ATTN_OUTER(attn_outer_f16, vf_load_f16, 2)
+ATTN_OUTER(attn_outer_f32, attn_load_f32)
+ATTN_OUTER(attn_outer_f16, attn_load_f16)
+ATTN_OUTER(attn_outer_q8_k, attn_load_q8_k)
+ATTN_OUTER(attn_outer_q8_v, attn_load_q8_v)
 
-/* R query rows x 4 keys of dot products along head_dim. */
-#define ATTN_DOT(NAME, LOAD, ELEM)                                                                                                         \
-    static inline __attribute__((always_inline)) void NAME##_n(const int R, const int K, float *s, const float *q, int hd_pad,             \
-                                                               const uint8_t *k, int64_t ld)                                               \
-    {                                                                                                                                      \
-        vf a[DOT_R][4];                                                                                                                    \
-        float sum[4];                                                                                                                      \
-        for (int r = 0; r < R; r++)                                                                                                        \
-            for (int j = 0; j < 4; j++) a[r][j] = vf_zero();                                                                               \
-        for (int d = 0; d < hd_pad; d += VL) {                                                                                             \
-            vf b[DOT_R];                                                                                                                   \
-            for (int r = 0; r < R; r++) b[r] = vf_load(q + r * hd_pad + d);                                                                \
-            for (int j = 0; j < K; j++) {                                                                                                  \
-                const vf kk = LOAD(k + (j * ld + d) * ELEM);                                                                               \
-                for (int r = 0; r < R; r++) a[r][j] = vf_fma(kk, b[r], a[r][j]);                                                           \
-            }                                                                                                                              \
-        }                                                                                                                                  \
-        for (int r = 0; r < R; r++) {                                                                                                      \
-            vf_hsum4(sum, a[r][0], a[r][1], a[r][2], a[r][3]);                                                                             \
-            memcpy(s + r * ATTN_KEYS, sum, (size_t)K * sizeof *sum);                                                                       \
-        }                                                                                                                                  \
-    }                                                                                                                                      \
-    static inline __attribute__((always_inline)) void NAME##_rows(const int R, float *s, const float *q, int hd_pad, const uint8_t *k,     \
-                                                                  int64_t ld, int n_key)                                                   \
-    {                                                                                                                                      \
-        int i = 0;                                                                                                                         \
-        for (; i + 4 <= n_key; i += 4) NAME##_n(R, 4, s + i, q, hd_pad, k + i * ld * ELEM, ld);                                            \
-        for (; i < n_key; i++) NAME##_n(R, 1, s + i, q, hd_pad, k + i * ld * ELEM, ld);                                                    \
-    }                                                                                                                                      \
-    static void NAME(int R, float *s, const float *q, int hd_pad, const void *k, int64_t ld, int n_key)                                    \
-    {                                                                                                                                      \
-        for (; R >= DOT_R; R -= DOT_R, s += DOT_R * ATTN_KEYS, q += DOT_R * hd_pad) NAME##_rows(DOT_R, s, q, hd_pad, k, ld, n_key);        \
-        for (; R > 0; R--, s += ATTN_KEYS, q += hd_pad) NAME##_rows(1, s, q, hd_pad, k, ld, n_key);                                        \
-    }
-ATTN_DOT(attn_dot_f32, vf_load, 4)
-ATTN_DOT(attn_dot_f16, vf_load_f16, 2)
-
-static void attn_tile_t(const attn_strip *t, const void *k, const void *v, int64_t ld, int n_key)
-{
-    float alpha[ATTN_ROWS_MAX];
-
-    attn_outer_f32_any(t->n_row, (n_key + VL - 1) / VL, t->s, ATTN_KEYS, NULL, t->q, t->hd_pad, k, ATTN_KEYS, t->head_dim);
-    attn_softmax(t, alpha, n_key);
-    attn_outer_f32_any(t->n_row, t->hd_pad / VL, t->o, t->hd_pad, alpha, t->s, ATTN_KEYS, v, ld, n_key);
-}
+/* Scores of the tile, softmax, values. */
+#define ATTN_TILE(KERNEL_K, KERNEL_V, t, k, v, n_key)                                                                                      \
+    do {                                                                                                                                   \
+        float alpha[ATTN_ROWS_MAX];                                                                                                        \
+        KERNEL_K((t)->n_row, ((n_key) + VL - 1) / VL, (t)->s, ATTN_KEYS, NULL, (t)->q, (t)->hd_pad, k, (t)->head_dim);                     \
+        attn_softmax(t, alpha, n_key);                                                                                                     \
+        KERNEL_V((t)->n_row, (t)->hd_pad / VL, (t)->o, (t)->hd_pad, alpha, (t)->s, ATTN_KEYS, v, n_key);                                   \
+    } while (0)
 
 static void attn_tile_f32(const attn_strip *t, const void *k, const void *v, int64_t ld, int n_key)
 {
-    float alpha[ATTN_ROWS_MAX];
+    const attn_matrix km = { k, ATTN_KEYS, NULL }, vm = { v, ld, NULL };
 
-    attn_dot_f32(t->n_row, t->s, t->q, t->hd_pad, k, ld, n_key);
-    attn_softmax(t, alpha, n_key);
-    attn_outer_f32_any(t->n_row, t->hd_pad / VL, t->o, t->hd_pad, alpha, t->s, ATTN_KEYS, v, ld, n_key);
+    ATTN_TILE(attn_outer_f32_any, attn_outer_f32_any, t, &km, &vm, n_key);
 }
 
 static void attn_tile_f16(const attn_strip *t, const void *k, const void *v, int64_t ld, int n_key)
 {
-    float alpha[ATTN_ROWS_MAX];
+    const attn_matrix km = { k, ATTN_KEYS, NULL }, vm = { v, ld, NULL };
 
-    attn_dot_f16(t->n_row, t->s, t->q, t->hd_pad, k, ld, n_key);
-    attn_softmax(t, alpha, n_key);
-    attn_outer_f16_any(t->n_row, t->hd_pad / VL, t->o, t->hd_pad, alpha, t->s, ATTN_KEYS, v, ld, n_key);
+    ATTN_TILE(attn_outer_f16_any, attn_outer_f16_any, t, &km, &vm, n_key);
+}
+
+/* The scales of a panel of n int8, which follow them. */
+static inline void attn_scales_q8(float *scale, const void *panel, int n)
+{
+    const uint8_t *p = (const uint8_t *)panel + n;
+
+    for (int i = 0; i < n / Q8_BLOCK; i += VL) vf_store(scale + i, vf_load_f16(p + 2 * i));
+}
+
+static void attn_tile_q8_0(const attn_strip *t, const void *k, const void *v, int64_t ld, int n_key)
+{
+    float ks[Q8_BLOCKS_MAX * ATTN_KEYS], vs[Q8_BLOCKS_MAX * ATTN_KEYS];
+    const attn_matrix km = { k, ATTN_KEYS, ks }, vm = { v, ld, vs };
+
+    attn_scales_q8(ks, k, ATTN_KEYS * t->head_dim);
+    attn_scales_q8(vs, v, ATTN_KEYS * t->head_dim);
+    ATTN_TILE(attn_outer_q8_k_any, attn_outer_q8_v_any, t, &km, &vm, n_key);
+}
+
+static void attn_unpack_q8_0(float *kt, float *v32, const void *k, const void *v, int n_key, int head_dim)
+{
+    float ks[Q8_BLOCKS_MAX * ATTN_KEYS], vs[Q8_BLOCKS_MAX * ATTN_KEYS];
+    const attn_matrix km = { k, ATTN_KEYS, ks }, vm = { v, head_dim, vs };
+
+    attn_scales_q8(ks, k, ATTN_KEYS * head_dim);
+    attn_scales_q8(vs, v, ATTN_KEYS * head_dim);
+    for (int d = 0; d < head_dim; d++)
+        for (int i = 0; i < ATTN_KEYS; i += VL) vf_store(kt + d * ATTN_KEYS + i, attn_load_q8_k(&km, d, i));
+    for (int i = 0; i < n_key; i++)
+        for (int d = 0; d < head_dim; d += VL) vf_store(v32 + i * head_dim + d, attn_load_q8_v(&vm, i, d));
 }
 
 /* Blocks of VL keys x VL dims are transposed in registers. */

@@ -181,3 +181,16 @@ static void to_f16_row(void *y, const float *x, int64_t n)
     vf_store_f16(t, vf_load_n(x + i, n - i));
     memcpy(p + 2 * i, t, 2 * (size_t)(n - i));
 }
+
+static void to_q8_0_row(int8_t *y, uint16_t *scale, const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += 32) {
+        vf most = vf_zero(), id;
+        float d;
+        for (int j = 0; j < 32; j += VL) most = vf_max(most, vf_abs(vf_load(x + i + j)));
+        d = vf_hmax(most) / 127;
+        scale[i / 32] = f32_to_f16(d);
+        id = vf_set1(scale[i / 32] ? 1 / d : 0); /* what rounds to a scale of 0 is all zeros */
+        for (int j = 0; j < 32; j += VL) vf_store_i8(y + i + j, vf_mul(vf_load(x + i + j), id));
+    }
+}

@@ -30,14 +30,16 @@ static void table_fill(kernels *k)
     k->to_f32[MO_F16] = f16_to_f32_row;
     k->to_f32[MO_BF16] = bf16_to_f32_row;
     k->to_f16 = to_f16_row;
+    k->to_q8_0 = to_q8_0_row;
     k->rms_norm = rms_norm_row;
     k->layer_norm = layer_norm_row;
     k->rope = rope_row;
     k->swiglu = swiglu_row;
     k->add = add_row;
     k->scale = scale_row;
-    k->attn_tile_t = attn_tile_t;
-    k->attn_tile_f32 = attn_tile_f32;
-    k->attn_tile_f16 = attn_tile_f16;
+    k->attn_tile[MO_F32] = attn_tile_f32;
+    k->attn_tile[MO_F16] = attn_tile_f16;
+    k->attn_tile[MO_Q8_0] = attn_tile_q8_0;
+    k->attn_unpack_q8_0 = attn_unpack_q8_0;
     k->attn_pack_kt = attn_pack_kt;
 }

@@ -10,7 +10,7 @@
 #include <immintrin.h>
 #include <stdint.h>
 
-enum { VL = 8, TILE_X = 3, ATTN_R = 4, DOT_R = 2 };
+enum { VL = 8, TILE_X = 3, ATTN_R = 4, VF_REGS = 16 };
 
 typedef __m256 vf;
 
@@ -37,6 +37,13 @@ static inline vf vf_load_bf16(const void *p)
 }
 static inline vf vf_load_f16(const void *p) { return _mm256_cvtph_ps(_mm_loadu_si128(p)); }
 static inline void vf_store_f16(void *p, vf a) { _mm_storeu_si128(p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT)); }
+static inline vf vf_load_i8(const void *p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p))); }
+static inline void vf_store_i8(void *p, vf a)
+{
+    const __m256i i = _mm256_cvtps_epi32(a);
+    const __m128i h = _mm_packs_epi32(_mm256_castsi256_si128(i), _mm256_extracti128_si256(i, 1));
+    _mm_storel_epi64(p, _mm_packs_epi16(h, h));
+}
 
 /* ((0+1)+(2+3)) + ((4+5)+(6+7)) for each */
 static inline void vf_hsum4(float *out, vf a, vf b, vf c, vf d)

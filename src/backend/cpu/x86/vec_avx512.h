@@ -13,7 +13,7 @@
 #include <immintrin.h>
 #include <stdint.h>
 
-enum { VL = 16, TILE_X = 6, ATTN_R = 8, DOT_R = 4 };
+enum { VL = 16, TILE_X = 6, ATTN_R = 8, VF_REGS = 32 };
 
 typedef __m512 vf;
 
@@ -49,6 +49,9 @@ static inline vf vf_load_bf16(const void *p)
 }
 static inline vf vf_load_f16(const void *p) { return _mm512_cvtph_ps(_mm256_loadu_si256(p)); }
 static inline void vf_store_f16(void *p, vf a) { _mm256_storeu_si256(p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT)); }
+
+static inline vf vf_load_i8(const void *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p))); }
+static inline void vf_store_i8(void *p, vf a) { _mm_storeu_si128(p, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(a))); }
 
 static inline __m256 vf_half(vf a, int high)
 {
