@@ -1,6 +1,6 @@
 /* How long the encoders take at MiniCPM-o 4.5's full size, on random weights in memory.
  *
- *     bench_encoders [-t THREADS] [-d f32|f16|bf16] [-n REPEATS] [-f] [vision] [audio]
+ *     bench_encoders [-t THREADS] [-d f32|f16|bf16] [-n REPEATS] [-f | -8] [vision] [audio]
  *
  * Prints one line a case: a 448x448 tile through the tower and through the resampler; 1 s, 10 s and 30 s of sound. Of REPEATS
  * runs the best by processor time is shown: elapsed and processor seconds (all threads), and the arithmetic rate of matrix
@@ -275,12 +275,13 @@ int main(int argc, char **argv)
         if (!strcmp(argv[i], "-t") && i + 1 < argc) o.n_thread = atoi(argv[++i]);
         else if (!strcmp(argv[i], "-n") && i + 1 < argc) repeats = atoi(argv[++i]);
         else if (!strcmp(argv[i], "-f")) o.fast = true; /* reduced precision */
+        else if (!strcmp(argv[i], "-8")) o.int8 = true;
         else if (!strcmp(argv[i], "-d") && i + 1 < argc) {
             i++;
             s.type = !strcmp(argv[i], "f32") ? MO_F32 : !strcmp(argv[i], "f16") ? MO_F16 : MO_BF16;
         } else if (!strcmp(argv[i], "vision")) which |= 1;
         else if (!strcmp(argv[i], "audio")) which |= 2;
-        else fail("usage: bench_encoders [-t THREADS] [-d f32|f16|bf16] [-n REPEATS] [vision] [audio]");
+        else fail("usage: bench_encoders [-t THREADS] [-d f32|f16|bf16] [-n REPEATS] [-f | -8] [vision] [audio]");
     }
     if (!which) which = 3;
     fill(&s, (size_t)1 << 30);

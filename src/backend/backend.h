@@ -139,8 +139,11 @@ typedef struct backend_ops {
     void (*copy)(backend *be, void *dst, const void *src, size_t bytes); /* device to device, may not overlap */
 
     /* Weights. `data` stays mapped while the weight lives. MO_E_UNSUPPORTED for a type the backend has no kernel for.
-     * weight_bytes: what weight() would allocate beside the mapped bytes (0 when it repacks nothing): for the plan. */
+     * weight_bytes: what weight() would allocate (0 when it repacks nothing): for the plan. A repacked weight's mapped bytes are not
+     * read by matmul, only by embed.
+     * table: rows that are only looked up (embed), never repacked. */
     mo_status (*weight)(backend *be, weight *out, int32_t type, int64_t n_row, int64_t n_col, const void *data, mo_error *err);
+    mo_status (*table)(backend *be, weight *out, int32_t type, int64_t n_row, int64_t n_col, const void *data, mo_error *err);
     size_t (*weight_bytes)(backend *be, int32_t type, int64_t n_row, int64_t n_col);
     void (*weight_free)(backend *be, weight *w);
 
@@ -196,13 +199,19 @@ struct backend {
  * fast: multiply F16/BF16/F32 weights in reduced precision where that is faster: as bf16 pairs on AVX-512 BF16, as 16-bit
  * block fixed point on AVX2. With bf16 pairs attention over plain rows (encoders) is computed in them too; paged attention
  * stays float32. The promise above holds.
+ * int8: as fast, and F16/BF16/F32 weights become int8 when they are bound, one scale for 256 columns of a row; activations are
+ * rounded to int8 too, one scale for 64 (quant/q_dense_tmpl.h). All instruction sets give the same products. Packing takes all threads;
+ * after each weight `packed` (NULL: nobody asks) is called with the bytes it took, from the thread that binds.
  * exact_quant: multiply block-quantised weights as the float32 they stand for; else their activations are rounded to int8
  * blocks first, as everybody does, which is several times faster. */
 typedef struct cpu_backend_opts {
     int n_thread;
     unsigned isa_mask;
     bool fast;
+    bool int8;
     bool exact_quant;
+    void (*packed)(void *user, size_t bytes);
+    void *user;
 } cpu_backend_opts;
 
 mo_status cpu_backend_new(backend **out, const cpu_backend_opts *opts, mo_error *err);

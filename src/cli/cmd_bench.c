@@ -217,18 +217,21 @@ static mo_status measure_answers(bench *b, int text, mo_error *err)
     return st;
 }
 
-static double weight_size(const weight *w) { return (double)w->row_bytes * (double)w->n_row; }
+static double weight_size(const bench *b, const weight *w)
+{
+    return w->packed ? (double)b->m->be->ops->weight_bytes(b->m->be, w->type, w->n_row, w->n_col) : (double)w->row_bytes * (double)w->n_row;
+}
 
 /* What a generated token reads at least: each matrix of the layers and the head once, the cache up to it. */
 static double bytes_per_token(const bench *b)
 {
     const llm *l = b->m->llm;
-    double n = weight_size(&l->head);
+    double n = weight_size(b, &l->head);
 
     for (int32_t i = 0; i < l->cfg.n_layer; i++) {
         const llm_layer *y = &l->layer[i];
-        n += weight_size(&y->w_q) + weight_size(&y->w_k) + weight_size(&y->w_v) + weight_size(&y->w_o) + weight_size(&y->w_gate) +
-             weight_size(&y->w_up) + weight_size(&y->w_down);
+        n += weight_size(b, &y->w_q) + weight_size(b, &y->w_k) + weight_size(b, &y->w_v) + weight_size(b, &y->w_o) +
+             weight_size(b, &y->w_gate) + weight_size(b, &y->w_up) + weight_size(b, &y->w_down);
     }
     return n + (double)b->pool.page_bytes / KV_PAGE * (b->n_past + b->o->gen / 2.0);
 }

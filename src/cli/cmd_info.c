@@ -138,7 +138,8 @@ static mo_status gather(info *f, const char *path, const options *o, mo_error *e
 {
     cpu_backend_opts cpu = { .n_thread = o->m.model.n_thread,
                              .isa_mask = (unsigned)cpu_isa_parse(o->m.model.isa),
-                             .fast = o->m.model.fast != 0 };
+                             .fast = o->m.model.fast != 0,
+                             .int8 = o->m.model.int8 != 0 };
     const checkpoint_opts files = { .vision_path = o->m.model.vision_path, .audio_path = o->m.model.audio_path };
     tokenizer *t = NULL;
     backend *be = NULL;

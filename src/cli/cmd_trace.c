@@ -30,8 +30,8 @@ static const char usage[] = "usage: minicpmo trace MODEL CASES.json [--case NAME
                             "\n"
                             "Runs golden cases (all, or the one named) against a checkpoint directory and writes\n"
                             "OUT/CASE.OUTPUT.npy for every array and OUT/CASE.json for the other outputs.\n"
-                            "Everything is computed in float32, unless told otherwise: --int8 gives quantised weights\n"
-                            "int8 activations, --fast reduced precision, as a conversation does.\n"
+                            "Everything is computed in float32, unless told otherwise: --int8 gives every weight int8\n"
+                            "activations, --fast reduced precision, as a conversation with these options does.\n"
                             "Media files named \"media:F\" are looked for in ../../media, seen from the folder of CASES.json.\n";
 
 /* The picture stages; of `slices` the text and ids come from the tokenizer. */

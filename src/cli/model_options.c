@@ -30,6 +30,7 @@ option_group model_options_group(option_spec spec[MODEL_SPECS], model_options *o
         { "threads", 0, OPTION_INT, "N", "threads to compute with (0: all cores)", .out = &o->model.n_thread, .lo = 0, .hi = 1024 },
         { "isa", 0, OPTION_TEXT, "LIST", "instruction sets that may be used, as generic,avx2 (all)", .out = &o->model.isa },
         { "fast", 0, OPTION_FLAG, NULL, "multiply in reduced precision where that is faster", .out = &o->model.fast },
+        { "int8", 0, OPTION_FLAG, NULL, "as --fast, and make F16, BF16 and F32 weights int8 at loading", .out = &o->model.int8 },
         { "exact", 0, OPTION_FLAG, NULL, "multiply quantised weights in float32, slowly", .out = &o->model.exact },
         { "speculate", 0, OPTION_CHOICE, "MODE", "guess what repeats, same answer: off, on, auto (where it pays)", .out = &o->speculate,
           .choices = SPECULATE_CHOICES },
@@ -54,6 +55,10 @@ int model_options_check(model_options *o)
     }
     if (o->model.fast && o->model.exact) {
         cli_error("--fast and --exact exclude each other");
+        return 2;
+    }
+    if (o->model.int8 && o->model.exact) {
+        cli_error("--int8 and --exact exclude each other");
         return 2;
     }
     if (cpu_isa_parse(o->model.isa) < 0) {

@@ -96,10 +96,18 @@ static void make_weight(binder *b, weight *out, const tensor *t, int64_t n_row, 
 {
     mo_status st;
 
-    b->bytes.repacked += b->be->ops->weight_bytes(b->be, t->type, n_row, n_col);
     if (b->plan) return;
     if ((st = b->be->ops->weight(b->be, out, t->type, n_row, n_col, data, b->err)) != MO_OK)
         b->st = mo_fail_in(b->err, st, "tensor '%s'", t->name);
+}
+
+/* What it needs: repacked bytes, or, in *as_is, those it has. */
+static void count_weight(binder *b, int32_t type, int64_t n_row, int64_t n_col, size_t *as_is, size_t bytes)
+{
+    const size_t repacked = b->be->ops->weight_bytes(b->be, type, n_row, n_col);
+
+    b->bytes.repacked += repacked;
+    if (!repacked) *as_is += bytes;
 }
 
 static void bind_rows(binder *b, weight *out, int64_t row, int64_t n_row, int64_t n_row_all, int64_t n_col, const char *fmt, va_list ap)
@@ -110,7 +118,7 @@ static void bind_rows(binder *b, weight *out, int64_t row, int64_t n_row, int64_
     memset(out, 0, sizeof *out);
     if (!(t = find(b, fmt, ap)) || !check_matrix(b, t, n_row_all, n_col)) return;
     row_bytes = dtype_row_bytes(t->type, n_col);
-    b->bytes.mapped += (size_t)n_row * row_bytes;
+    count_weight(b, t->type, n_row, n_col, &b->bytes.mapped, (size_t)n_row * row_bytes);
     make_weight(b, out, t, n_row, n_col, (const char *)t->data + (size_t)row * row_bytes);
 }
 
@@ -121,6 +129,23 @@ void bind_weight(binder *b, weight *out, int64_t n_row, int64_t n_col, const cha
     va_start(ap, fmt);
     bind_rows(b, out, 0, n_row, n_row, n_col, fmt, ap);
     va_end(ap);
+}
+
+void bind_lookup(binder *b, weight *out, int64_t n_row, int64_t n_col, const char *fmt, ...)
+{
+    const tensor *t;
+    mo_status st;
+    va_list ap;
+
+    memset(out, 0, sizeof *out);
+    va_start(ap, fmt);
+    t = find(b, fmt, ap);
+    va_end(ap);
+    if (!t || !check_matrix(b, t, n_row, n_col)) return;
+    b->bytes.lookup += (size_t)n_row * dtype_row_bytes(t->type, n_col);
+    if (b->plan) return;
+    if ((st = b->be->ops->table(b->be, out, t->type, n_row, n_col, t->data, b->err)) != MO_OK)
+        b->st = mo_fail_in(b->err, st, "tensor '%s'", t->name);
 }
 
 void bind_weight_rows(binder *b, weight *out, int64_t row, int64_t n_row, int64_t n_row_all, int64_t n_col, const char *fmt, ...)
@@ -184,7 +209,7 @@ void bind_weight_transposed(binder *b, weight *out, void **owned, int64_t n_row,
     d = dtype_get(t->type);
     if (d->n_block > 1) as.type = MO_F32;
     bytes = (size_t)n_row * (size_t)n_col * (size_t)dtype_get(as.type)->block_bytes;
-    b->bytes.repacked += bytes;
+    count_weight(b, as.type, n_col, n_row, &b->bytes.repacked, bytes);
     if (!b->plan) {
         if (as.type != t->type && (flat = mo_malloc(bytes))) to_f32(flat, t->data, t->type, n_row * n_col);
         *owned = mo_alloc_aligned(bytes + MO_ALIGN); /* kernels may read one vector past the end */
@@ -197,9 +222,10 @@ void bind_weight_transposed(binder *b, weight *out, void **owned, int64_t n_row,
     }
     make_weight(b, out, &as, n_col, n_row, *owned);
 done:
-    if (b->st != MO_OK) {
+    if (b->st != MO_OK || out->packed) { /* repacked, the copy has done its work */
         mo_free(*owned);
         *owned = NULL;
+        out->data = NULL;
     }
     mo_free(flat);
 }
@@ -297,7 +323,7 @@ int bind_count_layers(const binder *b, const char *prefix)
 
 void unbind_weight(backend *be, weight *w)
 {
-    if (w->data) be->ops->weight_free(be, w);
+    if (w->data || w->packed) be->ops->weight_free(be, w);
     memset(w, 0, sizeof *w);
 }
 

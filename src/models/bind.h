@@ -9,7 +9,7 @@
  *     bind_vector(&b, &l->q_norm, head_dim, "%slayers.%d.self_attn.q_norm.weight", prefix, il);
  *     return bind_status(&b);
  *
- * Weights stay the file's mapped bytes; the tensors must outlive them. Vectors (norm gains, biases) become float32 in
+ * Weights stay the file's mapped bytes, unless the backend repacks them; the tensors must outlive them. Vectors (norm gains, biases) become float32 in
  * backend memory. While planning every output is zero. Free with unbind_weight / unbind_vector (accept zeroed ones).
  */
 #ifndef MO_MODELS_BIND_H
@@ -24,10 +24,10 @@
 #include "formats/tensors.h"
 
 typedef struct bind_bytes {
-    size_t mapped;   /* file bytes used in place */
+    size_t mapped;   /* file bytes used in place; those of a repacked weight are read once and not counted */
     size_t lookup;   /* file bytes of which single rows are read (an embedding table): resident as far as they are used */
     size_t copied;   /* float32 vectors and tables in backend memory */
-    size_t repacked; /* what a backend or a transposition keeps beside the mapped bytes */
+    size_t repacked; /* what a backend or a transposition keeps in the place of mapped bytes */
 } bind_bytes;
 
 typedef struct binder {
@@ -49,6 +49,8 @@ int bind_count_layers(const binder *b, const char *prefix);
 
 /* Matrix [n_row, n_col]: the tensor's first dimension is n_row and the product of the others n_col. */
 void bind_weight(binder *b, weight *out, int64_t n_row, int64_t n_col, const char *fmt, ...) MO_PRINTF(5, 6);
+/* The same for rows that are only looked up, never multiplied with: an embedding table. */
+void bind_lookup(binder *b, weight *out, int64_t n_row, int64_t n_col, const char *fmt, ...) MO_PRINTF(5, 6);
 /* Rows [row, row + n_row) of a matrix of n_row_all rows, e.g. a third of a fused q, k, v. */
 void bind_weight_rows(binder *b, weight *out, int64_t row, int64_t n_row, int64_t n_row_all, int64_t n_col, const char *fmt, ...)
     MO_PRINTF(7, 8);

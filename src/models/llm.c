@@ -61,13 +61,9 @@ static void bind_all(binder *b, llm *m)
     const llm_config *c = &m->cfg;
 
     bool has_head = !c->is_tied || bind_has(b, "%slm_head.weight", c->prefix);
-    size_t before = b->bytes.mapped;
 
-    bind_weight(b, &m->embd, c->n_vocab, c->n_embd, "%smodel.embed_tokens.weight", c->prefix);
-    if (has_head) { /* nothing multiplies by the embeddings then */
-        b->bytes.lookup += b->bytes.mapped - before;
-        b->bytes.mapped = before;
-    }
+    if (has_head) bind_lookup(b, &m->embd, c->n_vocab, c->n_embd, "%smodel.embed_tokens.weight", c->prefix);
+    else bind_weight(b, &m->embd, c->n_vocab, c->n_embd, "%smodel.embed_tokens.weight", c->prefix);
     for (int il = 0; il < c->n_layer; il++) bind_layer(b, &m->layer[il], c, il);
     bind_vector(b, &m->out_norm, c->n_embd, "%smodel.norm.weight", c->prefix);
     /* "Use lm_head if present, else the embeddings": MiniCPM-V 2.0 ties and still carries one. */

@@ -82,7 +82,7 @@ static mo_status load(siglip **out, binder *b, const vision_config *c, siglip_po
 
     bind_weight(b, &m->w_patch, c->n_embd, patch_len(c), "vpm.embeddings.patch_embedding.weight");
     bind_vector(b, &m->b_patch, c->n_embd, "vpm.embeddings.patch_embedding.bias");
-    bind_weight(b, &m->pos, side * side, c->n_embd, "vpm.embeddings.position_embedding.weight");
+    bind_lookup(b, &m->pos, side * side, c->n_embd, "vpm.embeddings.position_embedding.weight");
     for (int il = 0; il < m->n_layer; il++) bind_layer(b, &m->layer[il], c, il);
     bind_vector(b, &m->ln_g, c->n_embd, "vpm.post_layernorm.weight");
     bind_vector(b, &m->ln_b, c->n_embd, "vpm.post_layernorm.bias");
@@ -233,9 +233,11 @@ static void layer_forward(const siglip *m, const siglip_layer *l, float *x, cons
     attn.q_row = attn.k_row = r->first;
     attn.n_item = n_tile;
     op->layer_norm(be, r->a, e, x, e, l->ln1_g, l->ln1_b, n, e, m->c.ln_eps);
-    op->matmul(be, r->q, e, &l->w_q, r->a, e, n, &(epilogue){ .bias = l->b_q });
-    op->matmul(be, r->k, e, &l->w_k, r->a, e, n, &(epilogue){ .bias = l->b_k });
-    op->matmul(be, r->v, e, &l->w_v, r->a, e, n, &(epilogue){ .bias = l->b_v });
+    op->matmul_group(be,
+                     (const matmul_part[]){ { r->q, e, &l->w_q, &(epilogue){ .bias = l->b_q } },
+                                            { r->k, e, &l->w_k, &(epilogue){ .bias = l->b_k } },
+                                            { r->v, e, &l->w_v, &(epilogue){ .bias = l->b_v } } },
+                     3, r->a, e, n);
     op->attn_dense(be, &attn);
     op->matmul(be, x, e, &l->w_o, r->a, e, n, &(epilogue){ .bias = l->b_o, .accumulate = true });
 

@@ -40,7 +40,7 @@ static void bind_all(binder *b, whisper *m)
     bind_vector(b, &m->b_conv1, e, "apm.conv1.bias");
     bind_weight(b, &m->w_conv2, e, 3 * e, "apm.conv2.weight");
     bind_vector(b, &m->b_conv2, e, "apm.conv2.bias");
-    bind_weight(b, &m->pos, m->c.n_pos, e, "apm.embed_positions.weight");
+    bind_lookup(b, &m->pos, m->c.n_pos, e, "apm.embed_positions.weight");
     for (int il = 0; il < m->n_layer; il++) bind_layer(b, &m->layer[il], &m->c, il);
     bind_vector(b, &m->ln_g, e, "apm.layer_norm.weight");
     bind_vector(b, &m->ln_b, e, "apm.layer_norm.bias");
@@ -180,9 +180,11 @@ void whisper_layer_qkv(const whisper *m, const whisper_layer *l, const whisper_b
     int64_t e = m->c.n_embd;
 
     op->layer_norm(be, r->a, e, r->x, e, l->ln1_g, l->ln1_b, n, e, LN_EPS);
-    op->matmul(be, r->q, e, &l->w_q, r->a, e, n, &(epilogue){ .bias = l->b_q });
-    op->matmul(be, r->k, e, &l->w_k, r->a, e, n, NULL);
-    op->matmul(be, r->v, e, &l->w_v, r->a, e, n, &(epilogue){ .bias = l->b_v });
+    op->matmul_group(be,
+                     (const matmul_part[]){ { r->q, e, &l->w_q, &(epilogue){ .bias = l->b_q } },
+                                            { r->k, e, &l->w_k, NULL },
+                                            { r->v, e, &l->w_v, &(epilogue){ .bias = l->b_v } } },
+                     3, r->a, e, n);
 }
 
 void whisper_layer_rest(const whisper *m, const whisper_layer *l, const whisper_bufs *r, int64_t n)

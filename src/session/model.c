@@ -205,6 +205,7 @@ static mo_status check_opts(const mo_model_opts *o, unsigned *isa, mo_error *err
     if (o->n_thread < 0 || o->n_thread > 1024)
         return mo_fail(err, MO_E_ARG, "n_thread is %d; it must be 0 (every core) to 1024", o->n_thread);
     if (o->fast && o->exact) return mo_fail(err, MO_E_ARG, "fast and exact exclude each other");
+    if (o->int8 && o->exact) return mo_fail(err, MO_E_ARG, "int8 and exact exclude each other");
     if (o->n_ubatch < 1 || o->n_ubatch > UBATCH_MAX)
         return mo_fail(err, MO_E_ARG, "n_ubatch is %d; it must be 1 to %d", o->n_ubatch, UBATCH_MAX);
     *isa = (unsigned)mask;
@@ -272,6 +273,22 @@ static mo_status open_files(mo_model *m, const char *path, mo_error *err)
     return st;
 }
 
+static void progress(const mo_model *m, const char *what, double fraction)
+{
+    if (m->opts.progress) m->opts.progress(m->opts.user, what, fraction);
+}
+
+enum { PROGRESS_TOKENIZER = 30 }; /* percent that are done when weights begin */
+
+/* Weights that are packed take their time; without any, loading is over at once. */
+static void packed(void *user, size_t bytes)
+{
+    mo_model *m = user;
+
+    m->n_packed += bytes;
+    progress(m, "loading", (PROGRESS_TOKENIZER + (99 - PROGRESS_TOKENIZER) * (double)m->n_packed / (double)m->plan.weights_repacked) / 100);
+}
+
 /* Configuration, tensors, backend and plan; no weights yet. */
 static mo_status open_plan(mo_model **out, const char *path, const mo_model_opts *opts, mo_error *err)
 {
@@ -289,6 +306,9 @@ static mo_status open_plan(mo_model **out, const char *path, const mo_model_opts
     if ((st = check_opts(&m->opts, &cpu.isa_mask, err)) != MO_OK) goto fail;
     cpu.n_thread = m->opts.n_thread;
     cpu.fast = m->opts.fast != 0;
+    cpu.int8 = m->opts.int8 != 0;
+    cpu.packed = packed;
+    cpu.user = m;
     cpu.exact_quant = m->opts.exact != 0;
     m->opts.isa = NULL; /* the caller's string: not kept */
     if ((st = open_files(m, path, err)) != MO_OK) goto fail;
@@ -307,24 +327,19 @@ fail:
     return st;
 }
 
-static void progress(const mo_model *m, const char *what, double fraction)
-{
-    if (m->opts.progress) m->opts.progress(m->opts.user, what, fraction);
-}
-
 static mo_status load_modules(mo_model *m, mo_error *err)
 {
     const model_config *c = &m->cfg;
     mo_status st;
 
     if ((st = llm_load(&m->llm, m->be, m->ts, &c->llm, false, NULL, err)) != MO_OK) return st;
-    progress(m, "loading", 0.6);
+    if (!m->opts.int8) progress(m, "loading", 0.6);
     if (c->has_vision) {
         siglip_positions pos = c->member == MEMBER_V25 ? SIGLIP_POS_ROW0 : SIGLIP_POS_REFERENCE;
         if ((st = siglip_load(&m->vision, m->be, m->ts, &c->vision, pos, err)) != MO_OK) return st;
         if ((st = resampler_load(&m->resampler, m->be, m->ts, &c->resampler, err)) != MO_OK) return st;
     }
-    progress(m, "loading", 0.8);
+    if (!m->opts.int8) progress(m, "loading", 0.8);
     if (c->has_audio) {
         if ((st = whisper_load(&m->audio, m->be, m->ts, &c->audio, c->llm.n_embd, err)) != MO_OK) return st;
         if ((st = mel_bank_new(&m->mel, err)) != MO_OK) return st;
@@ -343,7 +358,7 @@ mo_status mo_model_open(mo_model **out, const char *path, const mo_model_opts *o
     if ((st = plan_fits(&m->plan, err)) != MO_OK) goto fail;
     progress(m, "loading", 0);
     if ((st = checkpoint_tokenizer(&m->tok, path, m->meta, err)) != MO_OK) goto fail;
-    progress(m, "loading", 0.3);
+    progress(m, "loading", PROGRESS_TOKENIZER / 100.0);
     if ((st = load_modules(m, err)) != MO_OK) goto fail;
     progress(m, "loading", 1);
     *out = m;

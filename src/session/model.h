@@ -31,7 +31,7 @@ struct mo_model {
     mo_model_opts opts; /* isa is not kept */
     model_config cfg;
     tensors *ts;
-    gguf *meta;     /* of a GGUF model, or NULL */
+    gguf *meta;       /* of a GGUF model, or NULL */
     chat_format chat; /* how its conversations are written */
     char name[CHECKPOINT_NAME];
     tokenizer *tok;
@@ -41,7 +41,8 @@ struct mo_model {
     resampler *resampler;
     whisper *audio; /* NULL: not loaded, as mel */
     mel_bank *mel;
-    mo_plan plan; /* of the model alone */
+    mo_plan plan;      /* of the model alone */
+    uint64_t n_packed; /* bytes that were packed so far */
     char device[96];
 
     pthread_mutex_t step_lock;

@@ -93,6 +93,7 @@ static void multiply(const kernels *k, int n_thread, int32_t type, const uint8_t
         exit(2);
     }
     be->ops->matmul(be, y, m, &ww, x, kk, n, NULL);
+    be->ops->weight_free(be, &ww);
     be->ops->destroy(be);
 }
 
@@ -241,6 +242,144 @@ TEST(epilogue_and_strides)
     }
 }
 
+/* ---- dense weights packed as int8 (kernels.int8) ---- */
+
+static const int32_t dense[] = { MO_F16, MO_BF16, MO_F32 };
+enum { W_CHUNK = Q_CHUNK, X_BLOCK = Q_DENSE_BLOCK };
+
+static double top_of(const float *x, int64_t from, int64_t block, int64_t k)
+{
+    double top = 0;
+
+    for (int64_t e = from / block * block; e < k && e < (from / block + 1) * block; e++) top = fmax(top, fabs((double)x[e]));
+    return top;
+}
+
+/* Half a step of a weight and half a step of an activation, and float32 sums. */
+static bool within_dense_rounding(const char *what, const float *w, int64_t m, int64_t k, const float *x, int64_t n, const float *y)
+{
+    for (int64_t i = 0; i < n; i += 1 + n / 5)
+        for (int64_t r = 0; r < m; r += 1 + m / 40) {
+            double s = 0, bound = 0, size = 0, dw = 0, dx = 0;
+            for (int64_t e = 0; e < k; e++) {
+                const double a = w[r * k + e], b = x[i * k + e];
+                if (e % W_CHUNK == 0) dw = top_of(w + r * k, e, W_CHUNK, k) / 127 * 0.5001;
+                if (e % X_BLOCK == 0) dx = top_of(x + i * k, e, X_BLOCK, k) / 127 * 0.5001;
+                s += a * b;
+                bound += fabs(a) * dx + fabs(b) * dw + dx * dw;
+                size += fabs(a * b);
+            }
+            if (!(fabs(y[i * m + r] - s) <= bound + 2e-6 * size)) {
+                printf("%s: row %d, x %d: %g, want %g +- %g\n", what, (int)r, (int)i, (double)y[i * m + r], s, bound);
+                return false;
+            }
+        }
+    return true;
+}
+
+/* An element of k in a hundred is large, as encoders have it. */
+static float *outliers_new(int64_t n, int64_t k)
+{
+    float *x = new_f(n * k, 1);
+
+    for (int64_t e = 7; e < n * k; e += 100) x[e] *= 50;
+    return x;
+}
+
+static bool one_dense(int32_t type, int64_t m, int64_t k, int64_t n)
+{
+    float *wf = new_f(m * k, 0), *x = outliers_new(n, k), *want = guard_new(m * n), *got = guard_new(m * n), *one = guard_new(m);
+    uint8_t *w = to_type(wf, type, m * k);
+    char what[160];
+    bool ok = true;
+
+    for (int s = 0; s < n_set && ok; s++) {
+        kernels kk = sets[s].k;
+        kk.int8 = true;
+        snprintf(what, sizeof what, "%s int8 %s m %d k %d n %d", sets[s].name, dtype_get(type)->name, (int)m, (int)k, (int)n);
+        multiply(&kk, s ? 2 : 1, type, w, m, k, x, n, s ? got : want);
+        if (!s) ok = within_dense_rounding(what, wf, m, k, x, n, want) && guard_ok(want, m * n);
+        else ok = same_bits(what, got, want, m * n) && guard_ok(got, m * n);
+        for (int64_t i = 0; i < n && ok; i += 1 + n / 7) { /* alone = in the batch */
+            multiply(&kk, 1, type, w, m, k, x + i * k, 1, one);
+            ok = same_bits(what, one, want + i * m, m) && guard_ok(one, m);
+        }
+    }
+    free(w), free_f(wf, 0), free_f(x, 1), guard_free(want), guard_free(got), guard_free(one);
+    return ok;
+}
+
+TEST(dense_shapes) /* widths of encoders, and lengths that no block divides */
+{
+    static const int shape[][3] = { { 1, 1, 1 },      { 17, 3, 2 },     { 16, 63, 3 },   { 5, 64, 4 },     { 33, 65, 5 },
+                                    { 18, 255, 12 },  { 23, 257, 13 },  { 70, 588, 9 },  { 40, 1152, 25 }, { 21, 4304, 50 },
+                                    { 129, 320, 22 }, { 300, 512, 16 }, { 7, 256, 530 }, { 64, 1024, 37 } };
+
+    for (size_t t = 0; t < sizeof dense / sizeof *dense; t++)
+        for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) CHECK(one_dense(dense[t], shape[i][0], shape[i][1], shape[i][2]));
+}
+
+/* The largest sums; and weights and activations that are zero, tiny, infinite or no number: each spoils its own row only. */
+TEST(dense_strange)
+{
+    enum { M = 36, K = 515, N = 14 };
+
+    for (int s = 0; s < n_set; s++) {
+        float *wf = new_f(M * K, 0), *x = new_f(N * K, 0), *y = guard_new(N * M), *plain = guard_new(N * M);
+        kernels kk = sets[s].k;
+        kk.int8 = true;
+        for (int e = 0; e < K; e++) {
+            wf[e] = 0, wf[K + e] = 1e-40f, wf[2 * K + e] = 3, wf[3 * K + e] = e % 2 ? -2 : 2;
+            x[e] = 0, x[K + e] = 1e-40f, x[2 * K + e] = 1, x[3 * K + e] = e % 2 ? 5 : -5;
+        }
+        multiply(&kk, 2, MO_F32, (uint8_t *)wf, M, K, x, N, plain);
+        for (int i = 0; i < N; i++)
+            for (int r = 0; r < M; r++)
+                if (i < 2 || r < 2) CHECK(plain[i * M + r] == 0);
+        CHECK_NEAR(plain[2 * M + 2], 3 * K, 1e-2);
+        CHECK_NEAR(plain[3 * M + 3], -10 * K, 2e-2);
+        wf[20 * K + 300] = NAN, wf[35 * K + K - 1] = -INFINITY;
+        x[6 * K] = INFINITY, x[13 * K + K - 1] = NAN;
+        multiply(&kk, 2, MO_F32, (uint8_t *)wf, M, K, x, N, y);
+        for (int i = 0; i < N; i++)
+            for (int r = 0; r < M; r++)
+                if (r == 20 || r == 35 || i == 6 || i == 13) CHECK(isnan(y[i * M + r]));
+                else CHECK(same_bits(sets[s].name, y + i * M + r, plain + i * M + r, 1));
+        CHECK(guard_ok(y, N * M));
+        free_f(wf, 0), free_f(x, 0), guard_free(y), guard_free(plain);
+    }
+}
+
+/* Packed weights count what they take; their rows are looked up as they were; what is only looked up is not packed. */
+TEST(dense_bound)
+{
+    enum { M = 19, K = 300 };
+    float *wf = new_f(M * K, 0), *row = guard_new(K);
+    uint8_t *w = to_type(wf, MO_F16, M * K);
+    const cpu_backend_opts opts = { .n_thread = 2, .isa_mask = MO_ISA_ALL, .int8 = true };
+    const int32_t id = 17;
+    backend *be;
+    weight ww, table;
+    mo_error err;
+
+    CHECK_OK(cpu_backend_new(&be, &opts, &err));
+    CHECK_INT(be->ops->weight_bytes(be, MO_F16, M, K), 2 * 16 * (2 * 4 + 320)); /* strips, rows, scales, whole blocks */
+    CHECK_INT(be->ops->weight_bytes(be, MO_Q8_0, 32, 256), 0);
+    CHECK_OK(be->ops->weight(be, &ww, MO_F16, M, K, w, &err));
+    CHECK_OK(be->ops->table(be, &table, MO_F16, M, K, w, &err));
+    CHECK(ww.packed && !table.packed);
+    be->ops->embed(be, row, K, &ww, &id, 1, 1.0f);
+    CHECK(same_bits("looked up", row, wf + id * K, K));
+    be->ops->weight_free(be, &ww);
+    be->ops->weight_free(be, &table);
+    mo_alloc_fail_after(0);
+    CHECK_INT(be->ops->weight(be, &ww, MO_F16, M, K, w, &err), MO_E_NOMEM);
+    mo_alloc_fail_after(-1);
+    CHECK(!ww.packed && !ww.data);
+    be->ops->destroy(be);
+    free(w), free_f(wf, 0), guard_free(row);
+}
+
 /* exact_quant: the float32 values themselves are multiplied. */
 TEST(exact)
 {
@@ -276,6 +415,9 @@ int main(void)
     RUN(extremes);
     RUN(strange_activations);
     RUN(epilogue_and_strides);
+    RUN(dense_shapes);
+    RUN(dense_strange);
+    RUN(dense_bound);
     RUN(exact);
     return test_end();
 }

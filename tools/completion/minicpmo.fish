@@ -16,6 +16,7 @@ set -l load "__fish_seen_subcommand_from run info bench perplexity"
 complete -c minicpmo -n $load -l threads -x -d 'how many threads work'
 complete -c minicpmo -n $load -l isa -x -a 'generic avx2 avx512 avx512_vnni avx512_bf16 neon dotprod' -d 'use only these instruction sets'
 complete -c minicpmo -n $load -l fast -d 'multiply in reduced precision where that is faster'
+complete -c minicpmo -n $load -l int8 -d 'make dense weights int8 at loading'
 complete -c minicpmo -n $load -l exact -d 'multiply quantised weights in float32'
 complete -c minicpmo -n $load -l speculate -x -a 'off on auto' -d 'guess what repeats'
 complete -c minicpmo -n $load -l ctx -x -d 'positions of a conversation'

@@ -47,8 +47,8 @@ static void cpu_copy(backend *be, void *dst, const void *src, size_t bytes)
     if (bytes) memcpy(dst, src, bytes);
 }
 
-/* Weights are used where they are mapped. */
-static mo_status cpu_weight(backend *be, weight *out, int32_t type, int64_t n_row, int64_t n_col, const void *data, mo_error *err)
+/* Rows are used where they are mapped. */
+static mo_status cpu_table(backend *be, weight *out, int32_t type, int64_t n_row, int64_t n_col, const void *data, mo_error *err)
 {
     const dtype_info *d = dtype_get(type);
 
@@ -68,16 +68,31 @@ static mo_status cpu_weight(backend *be, weight *out, int32_t type, int64_t n_ro
 
 static size_t cpu_weight_bytes(backend *be, int32_t type, int64_t n_row, int64_t n_col)
 {
-    (void)be;
-    (void)type;
-    (void)n_row;
-    (void)n_col;
-    return 0;
+    return cpu_packed_bytes(cpu_of(be), type, n_row, n_col);
+}
+
+/* So are weights, unless they are packed. */
+static mo_status cpu_weight(backend *be, weight *out, int32_t type, int64_t n_row, int64_t n_col, const void *data, mo_error *err)
+{
+    cpu_backend *c = cpu_of(be);
+    const mo_status st = cpu_table(be, out, type, n_row, n_col, data, err);
+    const size_t bytes = st == MO_OK ? cpu_packed_bytes(c, type, n_row, n_col) : 0;
+
+    if (!bytes) return st;
+    if (!(out->packed = mo_alloc_aligned(bytes))) {
+        *out = (weight){ 0 };
+        return mo_fail(err, MO_E_NOMEM, "no memory for the %zu bytes of a weight as int8", bytes);
+    }
+    memory_wish_huge(out->packed, bytes);
+    cpu_pack_dense(c, out, out->packed);
+    if (c->packed) c->packed(c->user, bytes);
+    return MO_OK;
 }
 
 static void cpu_weight_free(backend *be, weight *w)
 {
     (void)be;
+    mo_free(w->packed);
     *w = (weight){ 0 };
 }
 
@@ -134,6 +149,7 @@ static const backend_ops cpu_ops = {
     .download = cpu_copy,
     .copy = cpu_copy,
     .weight = cpu_weight,
+    .table = cpu_table,
     .weight_bytes = cpu_weight_bytes,
     .weight_free = cpu_weight_free,
     .matmul = cpu_matmul,
@@ -197,9 +213,15 @@ mo_status cpu_backend_new(backend **out, const cpu_backend_opts *opts, mo_error 
 {
     kernels k;
 
-    kernels_init(&k, cpu_isa() & opts->isa_mask, opts->fast);
-    if (opts->exact_quant) memset(k.quant, 0, sizeof k.quant);
-    return cpu_backend_new_kernels(out, &k, opts->n_thread, err);
+    mo_status st;
+
+    kernels_init(&k, cpu_isa() & opts->isa_mask, opts->fast || opts->int8);
+    k.int8 = opts->int8;
+    if (opts->exact_quant) memset(k.quant, 0, MO_DTYPE_COUNT * sizeof *k.quant);
+    if ((st = cpu_backend_new_kernels(out, &k, opts->n_thread, err)) != MO_OK) return st;
+    cpu_of(*out)->packed = opts->packed;
+    cpu_of(*out)->user = opts->user;
+    return MO_OK;
 }
 
 void cpu_backend_describe(const backend *be, char *out, size_t n)
@@ -208,6 +230,9 @@ void cpu_backend_describe(const backend *be, char *out, size_t n)
     char isa[128];
 
     cpu_isa_format(c->k.isa, isa, sizeof isa);
-    snprintf(out, n, "%s%s, %d thread%s", isa, c->k.matmul[MO_F32]->block ? " in 16-bit blocks" : "", c->n_thread,
-             c->n_thread == 1 ? "" : "s");
+    snprintf(out, n, "%s%s, %d thread%s", isa,
+             c->k.int8                    ? " in int8"
+             : c->k.matmul[MO_F32]->block ? " in 16-bit blocks"
+                                          : "",
+             c->n_thread, c->n_thread == 1 ? "" : "s");
 }

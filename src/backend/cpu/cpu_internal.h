@@ -24,10 +24,18 @@ typedef struct cpu_backend {
     kernels k;
     pool *pool;
     int n_thread;
-    void *memory;      /* holds the two below, on huge pages where the system gives them */
-    uint8_t *x_pack;   /* X_PACK_BYTES */
-    uint8_t **scratch; /* [n_thread], each SCRATCH_BYTES, aligned to MO_ALIGN */
+    void *memory;                             /* holds the two below, on huge pages where the system gives them */
+    uint8_t *x_pack;                          /* X_PACK_BYTES */
+    uint8_t **scratch;                        /* [n_thread], each SCRATCH_BYTES, aligned to MO_ALIGN */
+    void (*packed)(void *user, size_t bytes); /* as in cpu_backend_opts */
+    void *user;
 } cpu_backend;
+
+/* How w meets int8 activations, or NULL: it does not. */
+static inline const quant_kernel *cpu_quant_of(const cpu_backend *c, const weight *w)
+{
+    return c->k.quant[w->packed ? (int)QUANT_DENSE : w->type];
+}
 
 static inline cpu_backend *cpu_of(backend *be) { return (cpu_backend *)be; }
 
@@ -56,6 +64,10 @@ mo_status cpu_backend_new_kernels(backend **out, const kernels *k, int n_thread,
 /* Ops by file. */
 void cpu_matmul(backend *be, float *y, int64_t ldy, const weight *w, const float *x, int64_t ldx, int64_t n, const epilogue *ep);
 void cpu_matmul_group(backend *be, const matmul_part *part, int n_part, const float *x, int64_t ldx, int64_t n);
+/* The packed form of a dense weight (quant/pack_dense.c): the bytes it needs, 0 for one that is multiplied as it is stored; and
+ * made by all threads. */
+size_t cpu_packed_bytes(const cpu_backend *c, int32_t type, int64_t n_row, int64_t n_col);
+void cpu_pack_dense(cpu_backend *c, const weight *w, uint8_t *packed);
 void cpu_matmul_quant(cpu_backend *c, const matmul_part *part, int n_part, const float *x, int64_t ldx, int64_t n);
 void cpu_attn_dense(backend *be, const attn_dense_args *a);
 void cpu_attn_paged(backend *be, const attn_paged_args *a);

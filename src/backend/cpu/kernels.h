@@ -79,6 +79,7 @@ typedef struct kernels {
 
     const matmul_type *matmul[MO_DTYPE_COUNT]; /* NULL: no kernel for this type */
     quant_table quant;                         /* block types times int8 activations; goes before matmul[] */
+    bool int8;                                 /* dense weights become quant[QUANT_DENSE]'s when they are bound */
 
     /* y[i] = epilogue of raw[i], i < n; bias may be NULL. Order as in backend.h. */
     void (*epilogue)(float *y, const float *raw, const float *bias, int64_t n, activation act, float scale, bool accumulate);

@@ -255,7 +255,7 @@ void cpu_matmul(backend *be, float *y, int64_t ldy, const weight *w, const float
     int64_t fit, rows;
     bool few;
 
-    if (c->k.quant[w->type]) {
+    if (cpu_quant_of(c, w)) {
         cpu_matmul_quant(c, &(matmul_part){ y, ldy, w, ep }, 1, x, ldx, n);
         return;
     }
@@ -281,7 +281,7 @@ void cpu_matmul_group(backend *be, const matmul_part *part, int n_part, const fl
     cpu_backend *c = cpu_of(be);
 
     for (int i = 0, k; i < n_part; i = k) { /* runs of quantised weights together */
-        for (k = i; k < n_part && c->k.quant[part[k].w->type]; k++) {
+        for (k = i; k < n_part && cpu_quant_of(c, part[k].w); k++) {
         }
         if (k > i) cpu_matmul_quant(c, part + i, k - i, x, ldx, n);
         else cpu_matmul(be, part[i].y, part[i].ldy, part[i].w, x, ldx, n, part[i].ep), k++;

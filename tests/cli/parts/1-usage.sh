@@ -35,6 +35,7 @@ refused "value missing before an option" 2 "needs a value" run "$model" --image 
 refused "a flag with a value" 2 "takes no value" run "$model" --greedy=yes
 refused "quiet and verbose" 2 "exclude each other" run "$model" -p x --quiet --verbose
 refused "fast and exact" 2 "exclude each other" run "$model" -p x --fast --exact
+refused "int8 and exact" 2 "exclude each other" run "$model" -p x --int8 --exact
 refused "unknown way to speculate" 2 "must be one of off|on|auto" run "$model" -p x --speculate maybe
 refused "unknown instruction set" 2 "--isa cannot be" run "$model" -p x --isa sse9
 refused "unknown cache type" 2 "must be one of f16|f32|q8_0" run "$model" -p x --kv q4

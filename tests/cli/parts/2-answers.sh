@@ -51,6 +51,12 @@ answer -p 'Hello' --greedy --kv q8_0
 check "a Q8_0 cache answers" ended 0
 answer -p 'Hello' --greedy --fast
 check "--fast answers" ended 0
+answer -p 'Hello' --greedy --int8 --verbose
+check "--int8 answers" ended 0
+check "--int8 is said" said "in int8"
+int8=$out
+answer -p 'Hello' --greedy --int8 --threads 1 --ubatch 3
+check "--int8, one thread, passes of 3 positions: same answer" test "$out" = "$int8"
 
 answer --prompt='Hello' --greedy
 check "--prompt=TEXT is -p TEXT" test "$out" = "$greedy"

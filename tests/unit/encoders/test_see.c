@@ -281,7 +281,7 @@ TEST(plan)
     CHECK_OK(resampler_plan(&r, be, m.ts, &made_resampler, &err));
     CHECK_INT(mo_alloc_count() - n, 1); /* the handle */
     /* all matrices are mapped except the query, which is a float32 vector, and proj, of which only the transpose is used */
-    CHECK_INT(v.mapped + r.mapped, m.matrix_bytes - 2 * 6 * 64 - 2 * 64 * 64);
+    CHECK_INT(v.mapped + v.lookup + r.mapped, m.matrix_bytes - 2 * 6 * 64 - 2 * 64 * 64);
     CHECK_INT(v.copied + r.copied, 4 * (m.n_vector + 6 * 64));
     CHECK(r.repacked >= 2 * 64 * 64);
     made_free(&m);

@@ -28,7 +28,7 @@ static mo_session_opts short_opts(void)
     return o;
 }
 
-TEST(opening)
+static void open_all(int32_t int8)
 {
     mo_error err = { 0 };
     mo_model_opts o = model_opts(2, 64);
@@ -37,6 +37,7 @@ TEST(opening)
     mo_status st;
     int n;
 
+    o.int8 = int8;
     for (n = 0; n < MANY; n++) {
         mo_alloc_fail_after(n);
         st = mo_model_open(&m, dir, &o, &err);
@@ -57,6 +58,9 @@ TEST(opening)
     }
     CHECK(n > 20 && n < MANY);
 }
+
+TEST(opening) { open_all(0); }
+TEST(opening_int8) { open_all(1); }
 
 TEST(a_session)
 {
@@ -211,6 +215,7 @@ int main(void)
         return 1;
     }
     RUN(opening);
+    RUN(opening_int8);
     RUN(a_session);
     RUN(a_turn);
     RUN(steps_do_not_allocate);

@@ -1,6 +1,7 @@
 /* Conversations through the public header: the order of calls, reuse of what is cached, ends, limits, odd media. Whatever
  * may not matter (passes, threads, what was computed before, who else is answered) is held against a plain run, byte for byte.
  */
+#include "session/model.h"
 #include "talk.h"
 
 static char dir[64];
@@ -129,6 +130,7 @@ TEST(options)
     BAD_MODEL(n_ubatch, 5000, "n_ubatch");
     BAD_MODEL(isa, "mmx", "mmx");
     BAD_MODEL(fast = mo.exact, 1, "exclude each other");
+    BAD_MODEL(int8 = mo.exact, 1, "exclude each other");
     REFUSED(mo_model_open(&m, NULL, NULL, &err), MO_E_ARG, "NULL");
     CHECK_INT(mo_model_open(&m, "/nowhere", NULL, &err), MO_E_IO);
     CHECK(!m);
@@ -250,6 +252,35 @@ TEST(cached_in_blocks_is_recomputed)
     tiny_remove(blocks_dir);
 }
 
+static void keep_progress(void *user, const char *what, double fraction)
+{
+    double *last = user;
+
+    (void)what;
+    CHECK(fraction >= *last && fraction <= 1);
+    *last = fraction;
+}
+
+/* What int8 makes of the weights is what the plan said, in the place of the file's bytes, and opening shows it growing. */
+TEST(int8_plan)
+{
+    mo_model_opts mo = model_opts(2, 64);
+    mo_error err = { 0 };
+    double fraction = 0;
+    mo_plan plan;
+    mo_model *m;
+
+    mo.int8 = 1;
+    mo.progress = keep_progress;
+    mo.user = &fraction;
+    CHECK_OK(mo_plan_memory(&plan, dir, &mo, NULL, &err));
+    CHECK_OK(mo_model_open(&m, dir, &mo, &err));
+    CHECK(fraction == 1 && plan.weights_repacked > 0);
+    CHECK_INT(m->n_packed, plan.weights_repacked);
+    CHECK_INT(plan.weights_mapped, 0); /* the file has dense weights only */
+    mo_model_close(m);
+}
+
 /* Threads and the size of a pass do not change a byte; nor does what else the model answered. */
 TEST(passes_and_threads)
 {
@@ -277,12 +308,13 @@ TEST(passes_and_threads)
     }
     replies_free(want);
     /* generic, vectors and reduced precision differ in bits; each is the same with any threads and passes */
-    for (int n = 0; n < 4; n++) {
+    for (int n = 0; n < 6; n++) {
         mo_model_opts mo = model_opts(1 + n % 2, n % 2 ? 5 : 512);
         mo_model *m;
 
         if (n < 2) mo.isa = "generic";
-        else mo.fast = 1;
+        else if (n < 4) mo.fast = 1;
+        else mo.int8 = 1;
         CHECK_OK(mo_model_open(&m, dir, &mo, &err));
         CHECK_OK(play(m, &o, n % 2 ? got : want, &err));
         mo_model_close(m);
@@ -743,6 +775,7 @@ int main(void)
     RUN(options);
     RUN(cached_is_recomputed);
     RUN(cached_in_blocks_is_recomputed);
+    RUN(int8_plan);
     RUN(passes_and_threads);
     RUN(two_in_turns);
     RUN(pictures_batched);

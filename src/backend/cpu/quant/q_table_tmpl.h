@@ -154,6 +154,8 @@ _Static_assert(8 * 2 * 15 * 127 <= 32767 && 4 * 2 * 31 * 127 <= 32767 && 2 * 2 *
 #define T_BIAS   0
 #include "backend/cpu/quant/q_type_tmpl.h"
 
+#include "backend/cpu/quant/q_dense_tmpl.h"
+
 static void quant_fill(quant_table t)
 {
     t[MO_Q4_0] = &kernel_q4_0;
@@ -168,4 +170,5 @@ static void quant_fill(quant_table t)
     t[MO_Q5_K] = &kernel_q5_k;
     t[MO_Q6_K] = &kernel_q6_k;
     t[MO_IQ4_XS] = &kernel_iq4_xs;
+    t[QUANT_DENSE] = &kernel_dense;
 }

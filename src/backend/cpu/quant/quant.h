@@ -30,9 +30,10 @@
 
 enum {
     Q_CHUNK = 256,
-    Q_ROWS = 16,     /* weight rows of a panel */
-    Q_FEW_MAX = 16,  /* most activation rows of a matvec call */
-    Q_TILE_X_MAX = 8 /* most activation rows of a tile call */
+    Q_ROWS = 16,       /* weight rows of a panel */
+    Q_FEW_MAX = 16,    /* most activation rows of a matvec call */
+    Q_TILE_X_MAX = 8,  /* most activation rows of a tile call of a block type */
+    Q_DENSE_BLOCK = 64 /* dense weights packed as int8: columns of a block (q_dense_tmpl.h) */
 };
 
 /* One chunk of an activation row. x ~ d * q, |q| <= 127. A chunk whose largest |x| is below 1e-30 counts as zero; one that
@@ -67,7 +68,8 @@ typedef struct quant_kernel {
     /* x [k] into ceil(k / Q_CHUNK) chunks, `stride` bytes apart */
     void (*pack_few)(void *dst, size_t stride, const float *x, int64_t k);
     void (*pack_many)(void *dst, size_t stride, const float *x, int64_t k);
-    /* n_col <= Q_CHUNK columns (whole blocks) of n <= Q_ROWS weight rows, row_bytes apart; missing rows become zero. */
+    /* n_col <= Q_CHUNK columns (whole blocks) of n <= Q_ROWS weight rows, row_bytes apart; missing rows become zero.
+     * NULL: weights are packed already (weight.packed), in the form the tile reads. */
     void (*unpack)(q_panel *p, const uint8_t *w, size_t row_bytes, int n, int n_col);
     /* acc[i * ldacc + j] += panel row j times activation row i; n <= tile_x rows, chunks ldx bytes apart */
     void (*tile)(float *acc, int64_t ldacc, const q_panel *p, const uint8_t *x, size_t ldx, int n, int n_col);
@@ -77,9 +79,21 @@ typedef struct quant_kernel {
      * Reads every weight byte once and nothing past the last row. */
     void (*matvec)(float *out, int64_t ldo, const uint8_t *w, size_t row_bytes, int64_t n_row, const uint8_t *x, size_t ldx, int n,
                    int64_t k);
+    /* Without unpack: n_col <= Q_CHUNK columns of n <= Q_ROWS weight rows of floats, ldw apart, into quant_packed_bytes(n_col) bytes. */
+    void (*pack_weights)(void *panel, const float *w, int64_t ldw, int n, int n_col);
 } quant_kernel;
 
-typedef const quant_kernel *quant_table[MO_DTYPE_COUNT]; /* NULL: not multiplied this way */
+/* Bytes of Q_ROWS packed weight rows of n_col columns; whole chunks before a last one add up. */
+static inline size_t quant_packed_bytes(int64_t n_col)
+{
+    const int64_t n_chunk = (n_col + Q_CHUNK - 1) / Q_CHUNK, n_block = (n_col + Q_DENSE_BLOCK - 1) / Q_DENSE_BLOCK;
+
+    return Q_ROWS * ((size_t)n_chunk * sizeof(float) + (size_t)n_block * Q_DENSE_BLOCK);
+}
+
+enum { QUANT_DENSE = MO_DTYPE_COUNT }; /* dense weights that were packed as int8 */
+
+typedef const quant_kernel *quant_table[MO_DTYPE_COUNT + 1]; /* NULL: not multiplied this way */
 
 /* One per instruction set; each overwrites the slots it has. */
 void quant_init_generic(quant_table t);

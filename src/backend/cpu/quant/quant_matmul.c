@@ -30,6 +30,8 @@ _Static_assert(STRIPS_MAX * sizeof(q_panel) + X_ROWS_MAX * STRIPS_MAX * Q_ROWS *
 typedef struct quant_part {
     const quant_kernel *t;
     const weight *w;
+    const uint8_t *rows; /* as the kernel reads them: where the file has them, or packed */
+    size_t row_bytes;    /* of a row; packed: of Q_ROWS rows divided by their number */
     float *y;
     int64_t ldy;
     epilogue ep;
@@ -94,13 +96,12 @@ static void store(const quant_job *j, const quant_part *p, const float *raw, int
 static void few_task(const quant_job *j, float *raw, int64_t task)
 {
     const quant_part *p = part_of(j, task);
-    const size_t x_bytes = (size_t)j->n_chunk * j->t->few_bytes, rb = p->w->row_bytes;
+    const size_t x_bytes = (size_t)j->n_chunk * j->t->few_bytes, rb = p->row_bytes;
     const int64_t r0 = (task - p->task0) * p->task_rows, nr = min64(p->task_rows, p->w->n_row - r0);
 
     for (int64_t i = 0; i < j->n; i += p->t->n_few) {
         const int ni = (int)min64(p->t->n_few, j->n - i);
-        p->t->matvec(raw, VEC_TASK_ROWS, (const uint8_t *)p->w->data + (size_t)r0 * rb, rb, nr, j->c->x_pack + (size_t)i * x_bytes, x_bytes,
-                     ni, j->n_col);
+        p->t->matvec(raw, VEC_TASK_ROWS, p->rows + (size_t)r0 * rb, rb, nr, j->c->x_pack + (size_t)i * x_bytes, x_bytes, ni, j->n_col);
         for (int r = 0; r < ni; r++) store(j, p, raw + r * VEC_TASK_ROWS, i + r, r0, nr);
     }
 }
@@ -128,12 +129,12 @@ static void matmul_few(quant_job *j)
 {
     int64_t bytes = 0, n_row = 0, rows;
 
-    for (int i = 0; i < j->n_part; i++) bytes += (int64_t)j->part[i].w->row_bytes * j->part[i].w->n_row, n_row += j->part[i].w->n_row;
+    for (int i = 0; i < j->n_part; i++) bytes += (int64_t)j->part[i].row_bytes * j->part[i].w->n_row, n_row += j->part[i].w->n_row;
     if (j->n * j->n_col < PACK_ALONE) pack_few_part(j, 0, 1);
     else pool_run(j->c->pool, pack_few_part, j);
     /* Small weights have too few rows for large tasks: each thread should get four. */
     bytes = min64(VEC_TASK_BYTES, bytes / (4 * j->c->n_thread));
-    rows = bytes / (int64_t)j->part[0].w->row_bytes / Q_ROWS * Q_ROWS;
+    rows = bytes / (int64_t)j->part[0].row_bytes / Q_ROWS * Q_ROWS;
     rows = rows < Q_ROWS ? Q_ROWS : min64(rows, VEC_TASK_ROWS);
     j->n_task = cut_rows(j, rows);
     task_runs_begin(&j->runs, j->n_task, j->c->n_thread);
@@ -169,7 +170,7 @@ static void many_part(void *arg, int i_thread, int n_thread)
     while ((task = next_task(j)) < j->n_task) {
         const quant_part *p = part_of(j, task / j->n_split);
         const weight *w = p->w;
-        const size_t chunk_bytes = dtype_row_bytes(w->type, Q_CHUNK);
+        const size_t rb = p->row_bytes, chunk_bytes = p->t->unpack ? dtype_row_bytes(w->type, Q_CHUNK) : quant_packed_bytes(Q_CHUNK);
         const int64_t r0 = (task / j->n_split - p->task0) * p->task_rows, nr = min64(p->task_rows, w->n_row - r0);
         const int64_t i0 = task % j->n_split * j->split_x, ni = min64(j->split_x, j->n - i0);
         const int ns = (int)ceil_div(nr, Q_ROWS);
@@ -177,15 +178,16 @@ static void many_part(void *arg, int i_thread, int n_thread)
         memset(acc, 0, (size_t)(ni * lda) * sizeof *acc);
         for (int64_t c = 0; c < j->n_chunk; c++) {
             const int n_col = (int)min64(Q_CHUNK, j->n_col - c * Q_CHUNK);
-            const uint8_t *from = (const uint8_t *)w->data + (size_t)r0 * w->row_bytes + (size_t)c * chunk_bytes;
+            const uint8_t *from = p->rows + (size_t)r0 * rb + (size_t)c * chunk_bytes;
             const uint8_t *x = j->c->x_pack + (size_t)(c * j->n + i0) * xb;
 
-            for (int s = 0; s < ns; s++)
-                p->t->unpack(panel + s, from + (size_t)(s * Q_ROWS) * w->row_bytes, w->row_bytes, (int)min64(Q_ROWS, nr - s * Q_ROWS),
-                             n_col);
+            for (int s = 0; p->t->unpack && s < ns; s++)
+                p->t->unpack(panel + s, from + (size_t)(s * Q_ROWS) * rb, rb, (int)min64(Q_ROWS, nr - s * Q_ROWS), n_col);
             for (int64_t i = 0; i < ni; i += p->t->tile_x)
                 for (int s = 0; s < ns; s++)
-                    p->t->tile(acc + i * lda + s * Q_ROWS, lda, panel + s, x + (size_t)i * xb, xb, (int)min64(p->t->tile_x, ni - i), n_col);
+                    p->t->tile(acc + i * lda + s * Q_ROWS, lda,
+                               p->t->unpack ? panel + s : (const q_panel *)(const void *)(from + (size_t)(s * Q_ROWS) * rb),
+                               x + (size_t)i * xb, xb, (int)min64(p->t->tile_x, ni - i), n_col);
         }
         for (int64_t i = 0; i < ni; i++) store(j, p, acc + i * lda, i0 + i, r0, nr);
     }
@@ -211,14 +213,17 @@ static void matmul_many(quant_job *j)
 static void matmul_parts(cpu_backend *c, const matmul_part *part, int n_part, const float *x, int64_t ldx, int64_t n)
 {
     const weight *w = part[0].w;
-    const quant_kernel *t = c->k.quant[w->type];
+    const quant_kernel *t = cpu_quant_of(c, w);
     quant_job j = { .c = c, .t = t, .ldx = ldx, .n_part = n_part, .n_col = w->n_col, .n_chunk = ceil_div(w->n_col, Q_CHUNK) };
     const int64_t n_few = t->n_few > N_FEW ? t->n_few : N_FEW;
     const bool few = n <= n_few;
     int64_t rows = few ? n_few : min64((int64_t)(X_PACK_BYTES / ((size_t)j.n_chunk * t->many_bytes)), X_ROWS_MAX);
 
     for (int i = 0; i < n_part; i++) {
-        j.part[i] = (quant_part){ .t = c->k.quant[part[i].w->type], .w = part[i].w, .y = part[i].y, .ldy = part[i].ldy };
+        const weight *u = part[i].w;
+        j.part[i] =
+            (quant_part){ .t = cpu_quant_of(c, u), .w = u, .rows = u->data, .row_bytes = u->row_bytes, .y = part[i].y, .ldy = part[i].ldy };
+        if (u->packed) j.part[i].rows = u->packed, j.part[i].row_bytes = quant_packed_bytes(u->n_col) / Q_ROWS;
         if (part[i].ep) j.part[i].ep = *part[i].ep;
     }
     rows = ceil_div(n, ceil_div(n, rows)); /* passes of about one size */
@@ -233,7 +238,7 @@ static void matmul_parts(cpu_backend *c, const matmul_part *part, int n_part, co
 
 static bool same_x(const cpu_backend *c, const weight *a, const weight *b)
 {
-    const quant_kernel *s = c->k.quant[a->type], *t = c->k.quant[b->type];
+    const quant_kernel *s = cpu_quant_of(c, a), *t = cpu_quant_of(c, b);
 
     return a->n_col == b->n_col && s->pack_few == t->pack_few && s->pack_many == t->pack_many && s->tile_x == t->tile_x;
 }

@@ -13,6 +13,7 @@
 #define Q_ASK_LEVEL 2
 enum { QL = Q_LANES };
 #define Q_TILE_X      4
+#define Q_DENSE_X     4
 #define Q_WIDE_SIGNED 1
 #define Q_SIGNED_BIAS 0
 #define Q_ADD_ALL     0
@@ -35,6 +36,13 @@ QV va q_dot(va a, va w, va x, bool sgn)
     a = sgn ? _mm256_add_epi32(a, _mm256_madd_epi16(w, x)) : _mm256_add_epi16(a, _mm256_maddubs_epi16(w, x));
     Q_KEEP(a);
     return a;
+}
+/* Both of signed bytes, |w| and |x| <= 127: a pair of products fits 16 bits. */
+QV va q_dot_bytes(va a, va w, va x)
+{
+    const va p = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+
+    return _mm256_add_epi32(a, _mm256_madd_epi16(p, _mm256_set1_epi16(1)));
 }
 QV vi q_fold(vi sum, va a, va scale, bool sgn)
 {

@@ -17,6 +17,7 @@
 #define Q_ASK_LEVEL 2
 enum { QL = Q_LANES, MR = 4 };
 #define Q_TILE_X      4
+#define Q_DENSE_X     4
 #define Q_WIDE_SIGNED 0
 #define Q_SIGNED_BIAS 0
 #define Q_ADD_ALL     1
@@ -73,6 +74,7 @@ QV va q_dot(va a, va w, va x, bool sgn)
     for (int e = 0; e < 4; e++) a += q_byte(w, e, sgn) * q_byte(x, e, true);
     return a;
 }
+QV va q_dot_bytes(va a, va w, va x) { return q_dot(a, w, x, true); }
 QV vi q_fold(vi sum, va a, va scale, bool sgn)
 {
     (void)sgn;

@@ -23,7 +23,8 @@
 #define Q_LANES     16
 #define Q_PANEL_FEW 1
 enum { QL = Q_LANES };
-#define Q_TILE_X 8
+#define Q_TILE_X  8
+#define Q_DENSE_X 12
 typedef int32_t vi __attribute__((vector_size(64)));
 typedef float vf __attribute__((vector_size(64)));
 #else
@@ -31,6 +32,7 @@ typedef float vf __attribute__((vector_size(64)));
 #define Q_PANEL_FEW 0
 enum { QL = Q_LANES };
 #define Q_TILE_X    4
+#define Q_DENSE_X   4
 typedef int32_t vi __attribute__((vector_size(32)));
 typedef float vf __attribute__((vector_size(32)));
 #endif
@@ -83,6 +85,7 @@ QV va q_dot(va a, va w, va x, bool sgn)
     (void)sgn;
     return q_dot8(a, w, x);
 }
+QV va q_dot_bytes(va a, va w, va x) { return q_dot(a, w, x, true); }
 QV vi q_fold(vi sum, va a, va scale, bool sgn)
 {
     (void)sgn;
