@@ -13,8 +13,8 @@
  *
  * THE PROMISE: a row of a result has the same bits whatever other rows are computed beside it, whatever the number of
  * threads. Matmul sums along the inner dimension as one fixed sequence of lane-wise partial sums and one fixed final
- * reduction; attention walks its keys in tiles that start at multiples of KV_PAGE of the cache. (Bits may differ
- * between instruction sets.)
+ * reduction; attention walks its keys in tiles that start at multiples of KV_PAGE of the cache, in spans of a fixed
+ * number of tiles that are merged in order. (Bits may differ between instruction sets.)
  */
 #ifndef MO_BACKEND_H
 #define MO_BACKEND_H

@@ -367,12 +367,13 @@ TEST(paged_shapes)
         }
 }
 
-/* One row, a long past. */
+/* Few rows, a long past: several spans, split over threads or not. */
 TEST(paged_long)
 {
     for (int i = 0; i < n_isa_case; i++) {
         CHECK(paged_case(&isa_cases[i], 4, 2, 16, 300, 700, MO_F16));
         CHECK(paged_case(&isa_cases[i], 3, 1, 32, 700, 300, MO_Q8_0));
+        CHECK(paged_case(&isa_cases[i], 2, 1, 20, 513, 256, MO_F32));
     }
 }
 

@@ -65,6 +65,7 @@ typedef struct attn_strip {
     float *m, *l;   /* [n_row] running maximum (start: -inf) and sum (start: 0) */
     float *s;       /* [ATTN_ROWS_MAX, ATTN_KEYS] scratch */
     int n_row, head_dim, hd_pad;
+    ptrdiff_t k_ahead, v_ahead; /* bytes from this tile's k and v to those that come next: to be fetched meanwhile; 0: nothing */
 } attn_strip;
 
 /* Online softmax over one tile of n_key keys:  s = q k^T;  m' = max(m, s);  p = exp(s - m');
@@ -103,6 +104,8 @@ typedef struct kernels {
     attn_tile_fn attn_tile[MO_DTYPE_COUNT];
     /* One head's Q8_0 panels as the float32 they stand for: kt [head_dim][ATTN_KEYS], v32 [n_key][head_dim]. */
     void (*attn_unpack_q8_0)(float *kt, float *v32, const void *k, const void *v, int n_key, int head_dim);
+    /* What rows [n] know of some keys (o, m, l as in attn_strip), and then of some more; n is whole vectors. */
+    void (*attn_merge)(float *o, float *m, float *l, const float *part_o, float part_m, float part_l, int n);
     /* kt[d * ATTN_KEYS + i] = k[i * ldk + d] for i < n_key, d < head_dim; zero for other i < ATTN_KEYS. */
     void (*attn_pack_kt)(float *kt, const float *k, int64_t ldk, int n_key, int head_dim);
     /* The same in reduced precision, NULL: none. k: [(head_dim + 1) / 2][ATTN_KEYS], v: [(n_key + 1) / 2][ld] pairs of bf16,

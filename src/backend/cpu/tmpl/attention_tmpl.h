@@ -16,6 +16,7 @@ typedef struct attn_matrix {
     const uint8_t *p;
     int64_t ld;
     const float *scale;
+    ptrdiff_t ahead; /* what is wanted next lies so many bytes further: fetched line by line beside the products */
 } attn_matrix;
 
 /* VL elements of row i from column j on. A product of an int8 and a float16 scale is exact in float32. */
@@ -30,6 +31,9 @@ static inline vf attn_load_q8_v(const attn_matrix *b, int64_t i, int64_t j)
     return vf_mul(vf_load_i8(b->p + i * b->ld + j), vf_set1(b->scale[(i * b->ld + j) / Q8_BLOCK]));
 }
 
+/* For the level-2 cache: a tile of keys and values is the whole of level 1. */
+static inline void attn_fetch(const uint8_t *p) { __builtin_prefetch(p, 0, 2); }
+
 /* Most columns (of VL) of a tile of R rows whose sums and operands fit the registers. */
 static inline __attribute__((always_inline)) int attn_cols_max(const int R)
 {
@@ -38,7 +42,7 @@ static inline __attribute__((always_inline)) int attn_cols_max(const int R)
 
 /* R rows x C vectors, from column j on, of  c[r] (+)= sum_i a[r * lda + i] * b[i], inlined with constant R and C.
  * alpha: c starts as alpha[r] * c[r]; NULL: from zero. */
-#define ATTN_OUTER(NAME, LOAD)                                                                                                             \
+#define ATTN_OUTER(NAME, LOAD, ELEM)                                                                                                       \
     static inline __attribute__((always_inline)) void NAME(const int R, const int C, float *c, int64_t ldc, const float *alpha,            \
                                                            const float *a, int64_t lda, const attn_matrix *b, int64_t j, int n)            \
     {                                                                                                                                      \
@@ -47,6 +51,8 @@ static inline __attribute__((always_inline)) int attn_cols_max(const int R)
             for (int k = 0; k < C; k++) s[r][k] = alpha ? vf_mul(vf_load(c + r * ldc + j + k * VL), vf_set1(alpha[r])) : vf_zero();        \
         for (int i = 0; i < n; i++) {                                                                                                      \
             vf bb[4];                                                                                                                      \
+            const uint8_t *ahead = b->p + (i * b->ld + j) * ELEM + b->ahead;                                                               \
+            for (int p = 0; p < C * VL * ELEM; p += 64) attn_fetch(ahead + p);                                                             \
             for (int k = 0; k < C; k++) bb[k] = LOAD(b, i, j + k * VL);                                                                    \
             for (int r = 0; r < R; r++) {                                                                                                  \
                 const vf aa = vf_set1(a[r * lda + i]);                                                                                     \
@@ -84,10 +90,10 @@ static inline __attribute__((always_inline)) int attn_cols_max(const int R)
             if (alpha) alpha += step;                                                                                                      \
         }                                                                                                                                  \
     }
-ATTN_OUTER(attn_outer_f32, attn_load_f32)
-ATTN_OUTER(attn_outer_f16, attn_load_f16)
-ATTN_OUTER(attn_outer_q8_k, attn_load_q8_k)
-ATTN_OUTER(attn_outer_q8_v, attn_load_q8_v)
+ATTN_OUTER(attn_outer_f32, attn_load_f32, 4)
+ATTN_OUTER(attn_outer_f16, attn_load_f16, 2)
+ATTN_OUTER(attn_outer_q8_k, attn_load_q8_k, 1)
+ATTN_OUTER(attn_outer_q8_v, attn_load_q8_v, 1)
 
 /* Scores of the tile, softmax, values. */
 #define ATTN_TILE(KERNEL_K, KERNEL_V, t, k, v, n_key)                                                                                      \
@@ -100,47 +106,61 @@ ATTN_OUTER(attn_outer_q8_v, attn_load_q8_v)
 
 static void attn_tile_f32(const attn_strip *t, const void *k, const void *v, int64_t ld, int n_key)
 {
-    const attn_matrix km = { k, ATTN_KEYS, NULL }, vm = { v, ld, NULL };
+    const attn_matrix km = { k, ATTN_KEYS, NULL, t->k_ahead }, vm = { v, ld, NULL, t->v_ahead };
 
     ATTN_TILE(attn_outer_f32_any, attn_outer_f32_any, t, &km, &vm, n_key);
 }
 
 static void attn_tile_f16(const attn_strip *t, const void *k, const void *v, int64_t ld, int n_key)
 {
-    const attn_matrix km = { k, ATTN_KEYS, NULL }, vm = { v, ld, NULL };
+    const attn_matrix km = { k, ATTN_KEYS, NULL, t->k_ahead }, vm = { v, ld, NULL, t->v_ahead };
 
     ATTN_TILE(attn_outer_f16_any, attn_outer_f16_any, t, &km, &vm, n_key);
 }
 
 /* The scales of a panel of n int8, which follow them. */
-static inline void attn_scales_q8(float *scale, const void *panel, int n)
+static inline void attn_scales_q8(float *scale, const void *panel, int n, ptrdiff_t ahead)
 {
     const uint8_t *p = (const uint8_t *)panel + n;
 
     for (int i = 0; i < n / Q8_BLOCK; i += VL) vf_store(scale + i, vf_load_f16(p + 2 * i));
+    for (int i = 0; i < n / Q8_BLOCK * 2; i += 64) attn_fetch(p + i + ahead);
 }
 
 static void attn_tile_q8_0(const attn_strip *t, const void *k, const void *v, int64_t ld, int n_key)
 {
     float ks[Q8_BLOCKS_MAX * ATTN_KEYS], vs[Q8_BLOCKS_MAX * ATTN_KEYS];
-    const attn_matrix km = { k, ATTN_KEYS, ks }, vm = { v, ld, vs };
+    const attn_matrix km = { k, ATTN_KEYS, ks, t->k_ahead }, vm = { v, ld, vs, t->v_ahead };
 
-    attn_scales_q8(ks, k, ATTN_KEYS * t->head_dim);
-    attn_scales_q8(vs, v, ATTN_KEYS * t->head_dim);
+    attn_scales_q8(ks, k, ATTN_KEYS * t->head_dim, t->k_ahead);
+    attn_scales_q8(vs, v, ATTN_KEYS * t->head_dim, t->v_ahead);
     ATTN_TILE(attn_outer_q8_k_any, attn_outer_q8_v_any, t, &km, &vm, n_key);
 }
 
 static void attn_unpack_q8_0(float *kt, float *v32, const void *k, const void *v, int n_key, int head_dim)
 {
     float ks[Q8_BLOCKS_MAX * ATTN_KEYS], vs[Q8_BLOCKS_MAX * ATTN_KEYS];
-    const attn_matrix km = { k, ATTN_KEYS, ks }, vm = { v, head_dim, vs };
+    const attn_matrix km = { k, ATTN_KEYS, ks, 0 }, vm = { v, head_dim, vs, 0 };
 
-    attn_scales_q8(ks, k, ATTN_KEYS * head_dim);
-    attn_scales_q8(vs, v, ATTN_KEYS * head_dim);
+    attn_scales_q8(ks, k, ATTN_KEYS * head_dim, 0);
+    attn_scales_q8(vs, v, ATTN_KEYS * head_dim, 0);
     for (int d = 0; d < head_dim; d++)
         for (int i = 0; i < ATTN_KEYS; i += VL) vf_store(kt + d * ATTN_KEYS + i, attn_load_q8_k(&km, d, i));
     for (int i = 0; i < n_key; i++)
         for (int d = 0; d < head_dim; d += VL) vf_store(v32 + i * head_dim + d, attn_load_q8_v(&vm, i, d));
+}
+
+static void attn_merge(float *o, float *m, float *l, const float *part_o, float part_m, float part_l, int n)
+{
+    const float m_new = part_m > *m ? part_m : *m;
+    float a[VL], b[VL];
+    vf av, bv;
+
+    vf_store(a, av = vf_exp(vf_set1(*m - m_new)));
+    vf_store(b, bv = vf_exp(vf_set1(part_m - m_new)));
+    for (int i = 0; i < n; i += VL) vf_store(o + i, vf_fma(vf_load(part_o + i), bv, vf_mul(vf_load(o + i), av)));
+    *l = *l * a[0] + part_l * b[0];
+    *m = m_new;
 }
 
 /* Blocks of VL keys x VL dims are transposed in registers. */

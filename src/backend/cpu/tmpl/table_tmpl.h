@@ -41,5 +41,6 @@ static void table_fill(kernels *k)
     k->attn_tile[MO_F16] = attn_tile_f16;
     k->attn_tile[MO_Q8_0] = attn_tile_q8_0;
     k->attn_unpack_q8_0 = attn_unpack_q8_0;
+    k->attn_merge = attn_merge;
     k->attn_pack_kt = attn_pack_kt;
 }
