@@ -87,6 +87,9 @@ typedef struct mo_model_opts {
     mo_switch audio;  /* the same */
     const char *vision_path, *audio_path; /* GGUF files of the encoders; NULL: looked for beside the language model's */
     int32_t n_ubatch;                     /* rows of one compute pass, 1 … 4096; more is faster and needs more scratch */
+    int32_t preload; /* non-zero: bring the language model's weights into memory before returning, and where the system has cached
+                        their files in small pages, as it does with a download, have them read anew: in huge pages, where the file
+                        system can, decode is faster. Costs reading the file; helps later openings too */
     /* Messages and progress, called from the thread that called us; NULL: silence. fraction is in [0, 1]. */
     void (*log)(void *user, const char *message);
     void (*progress)(void *user, const char *what, double fraction);

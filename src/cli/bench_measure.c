@@ -6,6 +6,7 @@
 
 #include "core/alloc.h"
 #include "core/clock.h"
+#include "core/memory.h"
 #include "core/threads.h"
 
 void bench_add(bench_sample *s, double v)
@@ -82,6 +83,7 @@ mo_status bench_read_speed(bench_sample *out, int n_thread, int n_run, size_t n_
     if (r) {
         r->n_line = n_bytes / (LINE_WORDS * sizeof *r->x);
         r->x = mo_alloc_aligned(n_bytes);
+        if (r->x) memory_wish_huge(r->x, n_bytes); /* the most that any weights could reach */
         r->fill = true;
     }
     if (!r || !r->x) st = mo_fail(err, MO_E_NOMEM, "no memory to measure the reading speed with");

@@ -61,6 +61,7 @@ typedef struct bench {
     bench_sample against[BENCH_PARTS]; /* our own runs beside the peers' */
     bench_peer peer[PEERS_MAX];
     double token_bytes, decode_s, read_speed; /* bytes a token reads; median seconds it takes; bytes per second */
+    double huge_share;                        /* of the weights in memory, after decode */
 } bench;
 
 static int parse(options *o, int argc, char **argv)
@@ -196,6 +197,7 @@ static mo_status measure_decode(bench *b, mo_error *err)
         progress_update(&b->bar, (uint64_t)i + 1);
     }
     b->decode_s = s->n ? 1 / bench_median(s) : 0;
+    b->huge_share = tensors_huge_share(b->m->ts);
     return st;
 }
 
@@ -437,6 +439,7 @@ static void print_text(const bench *b)
     printf("\na token reads %s (weights and cache): decode reaches %.0f %% of the memory's reading speed%s\n",
            format_bytes(token, (uint64_t)b->token_bytes), 100 * decode_share(b),
            decode_share(b) > 1.05 ? " (more than all: they stay in the processor's cache)" : "");
+    printf("of the weights in memory %.0f %% lie in huge pages, as all that the reading speed was measured on\n", 100 * b->huge_share);
     for (int i = 0; i < BENCH_TEXTS; i++)
         if (b->guesses[i].n_drafted)
             printf("guesses in the %s answers: %lld of %lld came true\n", i == BENCH_TEXT_OTHER ? "other" : "repeating",
@@ -453,11 +456,11 @@ static mo_status print_json(const bench *b, mo_error *err)
         json_array_append_new(list, json_pack("{s:s,s:s,s:f,s:f,s:f,s:i}", "name", r->name, "unit", r->unit, "median", bench_median(&r->s),
                                               "min", bench_min(&r->s), "max", bench_max(&r->s), "runs", r->s.n));
     }
-    j = json_pack("{s:s,s:s,s:s,s:o,s:f,s:f,s:{s:I,s:I},s:{s:{s:I,s:I},s:{s:I,s:I}}}", "model", mo_model_name(b->m), "device",
+    j = json_pack("{s:s,s:s,s:s,s:o,s:f,s:f,s:f,s:{s:I,s:I},s:{s:{s:I,s:I},s:{s:I,s:I}}}", "model", mo_model_name(b->m), "device",
                   mo_model_device(b->m), "version", mo_version(), "results", list, "token_bytes", b->token_bytes, "decode_share",
-                  decode_share(b), "memory", "peak_resident", (json_int_t)b->peak, "planned", (json_int_t)b->plan.total, "guesses",
-                  "repeating", "drafted", (json_int_t)b->guesses[BENCH_TEXT_REPEATING].n_drafted, "accepted",
-                  (json_int_t)b->guesses[BENCH_TEXT_REPEATING].n_accepted, "other", "drafted",
+                  decode_share(b), "huge_share", b->huge_share, "memory", "peak_resident", (json_int_t)b->peak, "planned",
+                  (json_int_t)b->plan.total, "guesses", "repeating", "drafted", (json_int_t)b->guesses[BENCH_TEXT_REPEATING].n_drafted,
+                  "accepted", (json_int_t)b->guesses[BENCH_TEXT_REPEATING].n_accepted, "other", "drafted",
                   (json_int_t)b->guesses[BENCH_TEXT_OTHER].n_drafted, "accepted", (json_int_t)b->guesses[BENCH_TEXT_OTHER].n_accepted);
     return cli_print_json(j, 6, err);
 }

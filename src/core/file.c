@@ -74,6 +74,22 @@ void file_map_close(file_map *m)
     memset(m, 0, sizeof *m);
 }
 
+void file_map_forget(const file_map *m, const char *path)
+{
+#if defined(__linux__)
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0) return;
+    (void)fdatasync(fd); /* what is not on the disk yet is not dropped */
+    if (m->data) (void)madvise((void *)(uintptr_t)m->data, m->size, MADV_DONTNEED);
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    close(fd);
+#else
+    (void)m;
+    (void)path;
+#endif
+}
+
 mo_status file_read(char **out, size_t *n, const char *path, size_t limit, mo_error *err)
 {
     mo_status st;

@@ -20,6 +20,10 @@ typedef struct file_map {
 mo_status file_map_open(file_map *m, const char *path, mo_error *err);
 void file_map_close(file_map *m); /* accepts a zeroed map */
 
+/* Makes the system forget what it has cached of the file, as far as nobody else has it mapped: it is read anew, in the pages that
+ * file_map_open wished for. `path`: where it was opened. */
+void file_map_forget(const file_map *m, const char *path);
+
 /* The whole file in memory with a NUL after it; larger than `limit` bytes is MO_E_LIMIT. Free with mo_free. */
 mo_status file_read(char **out, size_t *n, const char *path, size_t limit, mo_error *err);
 

@@ -14,6 +14,7 @@
 
 #if defined(__linux__)
 #include <sys/mman.h>
+#include <unistd.h>
 #endif
 
 /* The number after `key` in a file of "key value" lines. */
@@ -153,21 +154,35 @@ void memory_wish_huge(const void *p, size_t n)
 }
 
 /* Each mapping is a line with its addresses and, below it, lines of "Key: n kB". */
-uint64_t memory_huge(const void *p, size_t n)
+uint64_t memory_huge(const void *p, size_t n, uint64_t *resident)
 {
     const uintptr_t from = (uintptr_t)p, to = from + n;
     FILE *f = n ? fopen("/proc/self/smaps", "r") : NULL;
     char line[PATH_BYTES];
-    uint64_t sum = 0, kb;
+    uint64_t huge = 0, any = 0, kb;
     bool inside = false;
 
-    if (!f) return 0;
-    while (fgets(line, sizeof line, f)) {
+    while (f && fgets(line, sizeof line, f)) {
         uintptr_t a, b;
         if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR, &a, &b) == 2) inside = a >= from && a < to;
+        else if (inside && sscanf(line, "Rss: %" SCNu64, &kb) == 1) any += kb * 1024;
         else if (inside && (sscanf(line, "AnonHugePages: %" SCNu64, &kb) == 1 || sscanf(line, "FilePmdMapped: %" SCNu64, &kb) == 1))
-            sum += kb * 1024;
+            huge += kb * 1024;
     }
-    fclose(f);
-    return sum < n ? sum : n;
+    if (f) fclose(f);
+    if (resident) *resident = any;
+    return huge < n ? huge : n;
+}
+
+bool memory_populate(const void *p, size_t n)
+{
+#if defined(__linux__)
+    enum { POPULATE_READ = 22 }; /* MADV_POPULATE_READ, Linux 5.14; C libraries learnt the name later */
+    const size_t head = (uintptr_t)p % (size_t)sysconf(_SC_PAGESIZE);
+
+    return !n || !madvise((uint8_t *)(uintptr_t)p - head, n + head, POPULATE_READ);
+#else
+    (void)p;
+    return !n;
+#endif
 }

@@ -2,6 +2,7 @@
 #ifndef MO_CORE_MEMORY_H
 #define MO_CORE_MEMORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,8 +24,12 @@ uint64_t memory_resident_peak(void);
 /* Asks for huge pages from the first boundary of one in [p, p + n) on: a wish, that may not come true. */
 void memory_wish_huge(const void *p, size_t n);
 
-/* How many of the n bytes from p on this process sees through huge pages now. p, n: of whole mappings (a mapped file, a large
- * block of its own). 0 where the system does not tell. */
-uint64_t memory_huge(const void *p, size_t n);
+/* How many of the n bytes from p on this process sees through huge pages now; *resident, if asked for: through any. p, n: of
+ * whole mappings (a mapped file, a large block of its own). 0 where the system does not tell. */
+uint64_t memory_huge(const void *p, size_t n, uint64_t *resident);
+
+/* Brings the n bytes from p on into memory, from their file if they are mapped; returns when they are there. False: this system
+ * cannot, or the file is shorter than it was; they come when they are used. */
+bool memory_populate(const void *p, size_t n);
 
 #endif

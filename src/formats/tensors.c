@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/alloc.h"
+#include "core/memory.h"
 
 /* Room for one more element in a growing array. */
 static bool grow(void **p, size_t n, size_t *cap, size_t size)
@@ -42,6 +43,23 @@ void tensors_close(tensors *ts)
     mo_free(ts->file);
     mo_free(ts->by_name);
     mo_free(ts);
+}
+
+double tensors_huge_share(const tensors *ts)
+{
+    uint64_t huge = 0, all = 0;
+
+    for (size_t i = 0; i < ts->n_file; i++) {
+        uint64_t resident;
+        huge += memory_huge(ts->file[i].map.data, ts->file[i].map.size, &resident);
+        all += resident;
+    }
+    return all ? (double)huge / (double)all : 0;
+}
+
+void tensors_forget(const tensors *ts)
+{
+    for (size_t i = 0; i < ts->n_file; i++) file_map_forget(&ts->file[i].map, ts->file[i].path);
 }
 
 mo_status tensors_map(tensors *ts, const char *path, const file_map **map, const char **file, mo_error *err)

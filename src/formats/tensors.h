@@ -32,6 +32,10 @@ size_t tensors_count(const tensors *ts);
 const tensor *tensors_at(const tensors *ts, size_t i); /* in file order */
 void tensors_close(tensors *ts);                       /* accepts NULL; unmaps */
 
+/* The share of what is in memory of the mapped files that is seen through huge pages; 0 where the system does not tell. */
+double tensors_huge_share(const tensors *ts);
+void tensors_forget(const tensors *ts); /* file_map_forget of every file */
+
 /* A safetensors file, or a directory with model.safetensors(.index.json) or any *.safetensors shards. */
 mo_status tensors_open_safetensors(tensors **out, const char *path, mo_error *err);
 

@@ -348,6 +348,37 @@ static mo_status load_modules(mo_model *m, mo_error *err)
     return scratch_alloc(&m->scratch, m->be, err);
 }
 
+/* Every matrix that decode reads, piece by piece as the progress bar likes it, from `from` to `to` of it. */
+static void populate(const mo_model *m, double from, double to)
+{
+    const llm *l = m->llm;
+    const int32_t n_layer = l->cfg.n_layer;
+
+    for (int32_t i = 0; i <= n_layer; i++) {
+        const llm_layer *y = &l->layer[i];
+        const weight *all[] = { &y->w_q, &y->w_k, &y->w_v, &y->w_o, &y->w_gate, &y->w_up, &y->w_down }, *head[] = { &l->head };
+        const weight **w = i < n_layer ? all : head;
+        for (size_t k = 0; k < (i < n_layer ? sizeof all / sizeof *all : 1); k++)
+            (void)memory_populate(w[k]->data, w[k]->row_bytes * (size_t)w[k]->n_row);
+        progress(m, "loading", from + (to - from) * i / (n_layer + 1));
+    }
+}
+
+/* A second reading only where the first found them in small pages. */
+static void preload(const mo_model *m)
+{
+    const double enough = 0.9;
+    char message[128];
+
+    populate(m, 0.8, 0.9);
+    if (tensors_huge_share(m->ts) < enough) {
+        tensors_forget(m->ts);
+        populate(m, 0.9, 1);
+    }
+    snprintf(message, sizeof message, "the weights are in memory, %.0f %% of them in huge pages", 100 * tensors_huge_share(m->ts));
+    say(m, message);
+}
+
 mo_status mo_model_open(mo_model **out, const char *path, const mo_model_opts *opts, mo_error *err)
 {
     mo_status st;
@@ -360,6 +391,7 @@ mo_status mo_model_open(mo_model **out, const char *path, const mo_model_opts *o
     if ((st = checkpoint_tokenizer(&m->tok, path, m->meta, err)) != MO_OK) goto fail;
     progress(m, "loading", PROGRESS_TOKENIZER / 100.0);
     if ((st = load_modules(m, err)) != MO_OK) goto fail;
+    if (m->opts.preload) preload(m);
     progress(m, "loading", 1);
     *out = m;
     return MO_OK;

@@ -85,7 +85,7 @@ refused "perplexity without a text" 2 "needs a MODEL and a TEXT" perplexity "$mo
 
 run bench "$model" --repeat 2 --prompt 64 --gen 4 --answer 0 --image 448 --audio 1 --json
 check "bench" ended 0
-check_json "bench --json" "{'open', 'prefill 64', 'decode at 64', 'picture, side 448', 'sound of 1 s', 'memory read'} == {r['name'] for r in j['results']} and all(0 < r['min'] <= r['median'] <= r['max'] and r['runs'] == 2 for r in j['results']) and j['decode_share'] > 0"
+check_json "bench --json" "{'open', 'prefill 64', 'decode at 64', 'picture, side 448', 'sound of 1 s', 'memory read'} == {r['name'] for r in j['results']} and all(0 < r['min'] <= r['median'] <= r['max'] and r['runs'] == 2 for r in j['results']) and j['decode_share'] > 0 and 0 <= j['huge_share'] <= 1"
 run bench "$model" --repeat 1 --prompt 16 --gen 2 --answer 60 --speculate on --no-vision --no-audio --json
 check_json "bench: answers with guesses and without" "{'repeating, guesses', 'repeating, no guesses', 'other, guesses', 'other, no guesses'} < {r['name'] for r in j['results'] if r['median'] > 0} and all(0 <= g['accepted'] <= g['drafted'] for g in j['guesses'].values()) and j['guesses']['repeating']['drafted'] > 0"
 run bench "$model" --repeat 1 --prompt 16 --gen 2 --speculate off --no-vision --no-audio

@@ -271,7 +271,12 @@ TEST(large_files)
         CHECK(m.size == size[i] && !memcmp(m.data + size[i] - 3, "end", 3));
         CHECK(!m.data[0] && !m.data[size[i] / 2]);
         if (size[i] >= MEMORY_HUGE_PAGE) CHECK_INT((uintptr_t)m.data % MEMORY_HUGE_PAGE, 0);
-        CHECK(memory_huge(m.data, m.size) <= m.size);
+        uint64_t resident;
+        const bool is_there = memory_populate(m.data + 5, m.size - 5); /* from the middle of a page */
+        CHECK(memory_huge(m.data, m.size, &resident) <= resident);
+        CHECK(!is_there || resident >= m.size); /* whole pages */
+        file_map_forget(&m, path);
+        CHECK(m.data[size[i] - 3] == 'e' && !m.data[size[i] / 2]);
         file_map_close(&m);
         CHECK(!m.data && !m.space);
     }
@@ -289,15 +294,15 @@ TEST(huge_pages)
     memory_wish_huge(p, n);
     memory_wish_huge(p + 1, 100); /* nothing to wish for */
     memset(p, 1, n);
-    CHECK(memory_huge(p, n) <= n && memory_huge(p, n) % MEMORY_HUGE_PAGE == 0);
-    CHECK_INT(memory_huge(p, 0), 0);
+    CHECK(memory_huge(p, n, NULL) <= n && memory_huge(p, n, NULL) % MEMORY_HUGE_PAGE == 0);
+    CHECK_INT(memory_huge(p, 0, NULL), 0);
     munmap(p, n);
 #if defined(MADV_NOHUGEPAGE)
     p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(p != MAP_FAILED);
     madvise(p, n, MADV_NOHUGEPAGE);
     memset(p, 1, n);
-    CHECK_INT(memory_huge(p, n), 0);
+    CHECK_INT(memory_huge(p, n, NULL), 0);
     munmap(p, n);
 #endif
 }

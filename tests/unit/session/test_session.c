@@ -325,6 +325,46 @@ TEST(passes_and_threads)
     }
 }
 
+/* Weights that were read before starting, perhaps anew, are the same weights; nothing of the plan changes. */
+static double preload_at;
+static void preload_progress(void *user, const char *what, double fraction)
+{
+    (void)user;
+    CHECK(*what && fraction >= preload_at && fraction <= 1);
+    preload_at = fraction;
+}
+static bool preload_said;
+static void preload_log(void *user, const char *message)
+{
+    (void)user;
+    preload_said |= strstr(message, "in huge pages") != NULL;
+}
+
+TEST(preloaded)
+{
+    mo_session_opts o = session_opts();
+    mo_model_opts mo = model_opts(2, 512);
+    mo_error err = { 0 };
+    reply want[N_TURN], got[N_TURN];
+    mo_plan plain, plan;
+    mo_model *m;
+
+    CHECK_OK(mo_plan_memory(&plain, dir, &mo, &o, &err));
+    mo.preload = 1;
+    mo.progress = preload_progress;
+    mo.log = preload_log;
+    CHECK_OK(mo_plan_memory(&plan, dir, &mo, &o, &err));
+    CHECK(plan.total == plain.total);
+    CHECK_OK(play(model, &o, want, &err));
+    CHECK_OK(mo_model_open(&m, dir, &mo, &err));
+    CHECK(preload_said && preload_at == 1);
+    CHECK_OK(play(m, &o, got, &err));
+    for (int i = 0; i < N_TURN; i++) CHECK_STR(reply_text(&got[i]), reply_text(&want[i]));
+    replies_free(got);
+    replies_free(want);
+    mo_model_close(m);
+}
+
 /* Two sessions of a model stepped in turns. */
 TEST(two_in_turns)
 {
@@ -777,6 +817,7 @@ int main(void)
     RUN(cached_in_blocks_is_recomputed);
     RUN(int8_plan);
     RUN(passes_and_threads);
+    RUN(preloaded);
     RUN(two_in_turns);
     RUN(pictures_batched);
     RUN(lengths);
