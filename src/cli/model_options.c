@@ -20,7 +20,7 @@ model_options model_options_default(void)
 option_group model_options_group(option_spec spec[MODEL_SPECS], model_options *o)
 {
     const option_spec all[MODEL_SPECS] = {
-        { "model", 'm', OPTION_FIRST, "MODEL", "another way to name the model" },
+        { "model", 'm', OPTION_FIRST, "MODEL", "another way to name the model", .out = NULL },
         { "ctx", 0, OPTION_INT, "N", "positions a conversation may hold (8192, or the model's limit)", .out = &o->session.n_ctx, .lo = 1,
           .hi = 1 << 24 },
         { "kv", 0, OPTION_CHOICE, "TYPE", "type of the KV cache: f16, f32 or q8_0 (f16)", .out = &o->session.kv_type,
