@@ -118,19 +118,20 @@ static mo_status read_entry(imatrix *m, const gguf *g, const tensor *t, size_t n
         return mo_fail(err, MO_E_UNSUPPORTED, "'%.250s': '%.100s' is of several experts; this build knows one matrix a weight", path,
                        t->name);
     memcpy(&count, c->data, 4);
-    if (!(count >= 0 && count < 1e15f)) return mo_fail(err, MO_E_FORMAT, "'%.250s': the count of '%.100s' is no count", path, t->name);
+    if (!(count == 0 || (count >= 1 && count < 1e15f)))
+        return mo_fail(err, MO_E_FORMAT, "'%.250s': the count of '%.100s' is no count", path, t->name);
     if (!(e = add(m, t->name, n_name, n_col))) return no_memory(path, err);
     e->count = count;
     return take_sums(e, t->data, 1, path, err);
 }
 
-static mo_status read_gguf(imatrix *m, const file_map *map, const char *path, mo_error *err)
+static mo_status read_gguf(imatrix *m, const uint8_t *data, size_t size, const char *path, mo_error *err)
 {
     gguf *g;
     gguf_text type = { 0 }, *set = NULL;
     int64_t v;
     size_t n = 0;
-    mo_status st = gguf_parse(&g, map->data, map->size, path, err);
+    mo_status st = gguf_parse(&g, data, size, path, err);
 
     if (st != MO_OK) return st;
     gguf_get_text(g, "general.type", &type);
@@ -177,9 +178,9 @@ static bool take_i32(cursor *c, int32_t *v)
 
 /* n entries of: name (i32 length, bytes), i32 calls, i32 n_col, n_col float32 that are means times calls; then i32 chunks and the
  * data set's name, which old files lack. */
-static mo_status read_dat(imatrix *m, const file_map *map, const char *path, mo_error *err)
+static mo_status read_dat(imatrix *m, const uint8_t *data, size_t size, const char *path, mo_error *err)
 {
-    cursor c = { map->data, map->size };
+    cursor c = { data, size };
     int32_t n, len, n_call, n_col;
 
     if (!take_i32(&c, &n) || n < 1 || n > ENTRY_MAX) goto bad;
@@ -219,6 +220,17 @@ static mo_status finish(imatrix *m, const char *path, mo_error *err)
     return MO_OK;
 }
 
+mo_status imatrix_parse(imatrix *out, const uint8_t *data, size_t size, const char *path, mo_error *err)
+{
+    mo_status st;
+
+    memset(out, 0, sizeof *out);
+    st = gguf_is(data, size) ? read_gguf(out, data, size, path, err) : read_dat(out, data, size, path, err);
+    if (st == MO_OK) st = finish(out, path, err);
+    if (st != MO_OK) imatrix_free(out);
+    return st;
+}
+
 mo_status imatrix_read(imatrix *out, const char *path, mo_error *err)
 {
     file_map map;
@@ -226,10 +238,8 @@ mo_status imatrix_read(imatrix *out, const char *path, mo_error *err)
 
     memset(out, 0, sizeof *out);
     if ((st = file_map_open(&map, path, err)) != MO_OK) return st;
-    st = gguf_is(map.data, map.size) ? read_gguf(out, &map, path, err) : read_dat(out, &map, path, err);
+    st = imatrix_parse(out, map.data, map.size, path, err);
     file_map_close(&map);
-    if (st == MO_OK) st = finish(out, path, err);
-    if (st != MO_OK) imatrix_free(out);
     return st;
 }
 

@@ -29,6 +29,8 @@ typedef struct imatrix {
 
 /* Of either format, by content. Values are finite and >= 0. */
 mo_status imatrix_read(imatrix *out, const char *path, mo_error *err);
+/* The same of `size` bytes in memory; path is for messages. */
+mo_status imatrix_parse(imatrix *out, const uint8_t *data, size_t size, const char *path, mo_error *err);
 /* GGUF, through a temporary file. */
 mo_status imatrix_write(const imatrix *m, const char *path, mo_error *err);
 void imatrix_free(imatrix *m); /* accepts a zeroed one */
