@@ -16,8 +16,9 @@
 #include "core/cpu.h"
 #include "core/threads.h"
 
-static const int32_t types[] = { MO_Q4_0, MO_Q4_1, MO_Q5_0, MO_Q5_1, MO_Q8_0, MO_IQ4_NL,
-                                 MO_Q2_K, MO_Q3_K, MO_Q4_K, MO_Q5_K, MO_Q6_K, MO_IQ4_XS };
+static const int32_t types[] = { MO_Q4_0,    MO_Q4_1,   MO_Q5_0,  MO_Q5_1,    MO_Q8_0,   MO_IQ4_NL, MO_Q2_K,
+                                 MO_Q3_K,    MO_Q4_K,   MO_Q5_K,  MO_Q6_K,    MO_IQ4_XS, MO_IQ1_S,  MO_IQ1_M,
+                                 MO_IQ2_XXS, MO_IQ2_XS, MO_IQ2_S, MO_IQ3_XXS, MO_IQ3_S,  MO_TQ1_0,  MO_TQ2_0 };
 enum { ROWS = 12288, COLS = 4096, N_MAX = 512, ROUNDS = 200000, STREAM_BYTES = 192 << 20 };
 
 typedef struct limits {
@@ -82,7 +83,13 @@ static double best_of(int n_repeat, pool *p, pool_fn fn, void *arg)
 static void fill(uint8_t *w, int32_t type, size_t bytes)
 {
     const dtype_info *t = dtype_get(type);
-    const int at = type == MO_Q2_K ? 80 : type == MO_Q3_K ? 108 : type == MO_Q6_K ? 208 : 0;
+    const int at = type == MO_Q2_K    ? 80
+                   : type == MO_Q3_K  ? 108
+                   : type == MO_Q6_K  ? 208
+                   : type == MO_TQ1_0 ? 52
+                   : type == MO_TQ2_0 ? 64
+                   : type == MO_IQ1_M ? 48
+                                      : 0;
     const bool two = type == MO_Q2_K || type == MO_Q4_1 || type == MO_Q5_1 || type == MO_Q4_K || type == MO_Q5_K;
     const uint16_t h = f32_to_f16(0.01f);
     uint32_t s = 1;
@@ -91,6 +98,7 @@ static void fill(uint8_t *w, int32_t type, size_t bytes)
     for (uint8_t *b = w; b < w + bytes; b += t->block_bytes) {
         memcpy(b + at, &h, 2);
         if (two) memcpy(b + at + 2, &h, 2);
+        if (type == MO_IQ1_M) memset(b + 48, 0x22, 8); /* a nibble of it at the top of each of four words */
     }
 }
 

@@ -3,8 +3,9 @@
 #include "../test.h"
 #include "kernel_test.h"
 
-static const int32_t types[] = { MO_Q4_0, MO_Q4_1, MO_Q5_0, MO_Q5_1, MO_Q8_0, MO_IQ4_NL,
-                                 MO_Q2_K, MO_Q3_K, MO_Q4_K, MO_Q5_K, MO_Q6_K, MO_IQ4_XS };
+static const int32_t types[] = { MO_Q4_0,    MO_Q4_1,   MO_Q5_0,  MO_Q5_1,    MO_Q8_0,   MO_IQ4_NL, MO_Q2_K,
+                                 MO_Q3_K,    MO_Q4_K,   MO_Q5_K,  MO_Q6_K,    MO_IQ4_XS, MO_IQ1_S,  MO_IQ1_M,
+                                 MO_IQ2_XXS, MO_IQ2_XS, MO_IQ2_S, MO_IQ3_XXS, MO_IQ3_S,  MO_TQ1_0,  MO_TQ2_0 };
 enum { N_TYPE = sizeof types / sizeof *types };
 
 #ifdef HAVE_VNNI_EMULATED
@@ -55,7 +56,13 @@ static void sets_init(void)
 /* Where a block's f16 factors lie; -1: has no second one. */
 static void factors_at(int32_t type, int *d, int *m)
 {
-    *d = type == MO_Q2_K ? 80 : type == MO_Q3_K ? 108 : type == MO_Q6_K ? 208 : 0;
+    *d = type == MO_Q2_K    ? 80
+         : type == MO_Q3_K  ? 108
+         : type == MO_Q6_K  ? 208
+         : type == MO_TQ1_0 ? 52
+         : type == MO_TQ2_0 ? 64
+         : type == MO_IQ1_M ? -1
+                            : 0;
     *m = type == MO_Q2_K ? 82 : type == MO_Q4_1 || type == MO_Q5_1 || type == MO_Q4_K || type == MO_Q5_K ? 2 : -1;
 }
 
@@ -76,6 +83,8 @@ static uint8_t *blocks_new(int32_t type, int64_t m, int64_t k, int fill)
         for (int i = 0; i < 2; i++) {
             const uint16_t h = f32_to_f16(rnd_f() * 0.02f);
             if (at[i] >= 0) memcpy(p + at[i], &h, 2);
+            if (type == MO_IQ1_M) /* its four nibbles lie at the top of four words */
+                for (int e = 0; e < 4; e++) p[49 + 2 * e] = (uint8_t)((p[49 + 2 * e] & 15) | (h >> 4 * e & 15) << 4);
         }
     }
     return w;

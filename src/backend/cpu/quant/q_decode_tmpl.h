@@ -3,6 +3,7 @@
  *
  * decode_<type>(b, j): elements [32 j, 32 j + 32) of block b. Unsigned, unless the type is listed as signed in q_table_tmpl.h.
  * scales_<type>(b, s, mn): per sub-block s[] (as Q_SCALE makes it) and mn[] (what is multiplied with the sums of x).
+ * factor_<type>(b): d.
  */
 #define Q_INLINE static inline __attribute__((always_inline))
 /* Unrolled, the instrumented code takes a compiler minutes. */
@@ -22,6 +23,9 @@
 #endif
 
 typedef uint8_t b16 __attribute__((vector_size(16)));
+typedef b32 (*decode_fn)(const uint8_t *b, int j);
+typedef void (*scales_fn)(const uint8_t *b, int32_t *s, int16_t *mn);
+typedef float (*factor_fn)(const uint8_t *b);
 
 Q_INLINE b32 ld32(const uint8_t *p)
 {
@@ -41,14 +45,16 @@ Q_INLINE b32 nibbles(const uint8_t *p)
                                    27, 28, 29, 30, 31);
 }
 
-/* 32 bits to bytes of 0 or 16 */
-Q_INLINE b32 fifth_bits(const uint8_t *p)
+/* 32 bits to bytes of 0 or 255 */
+Q_INLINE b32 bytes_where(const uint8_t *p)
 {
     const b32 bit = { 1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128 };
     b16 v = { p[0], p[1], p[2], p[3] };
     b32 w = __builtin_shufflevector(v, v, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
-    return (b32)((w & bit) == bit) & 16;
+    return (b32)((w & bit) == bit);
 }
+
+Q_INLINE b32 fifth_bits(const uint8_t *p) { return bytes_where(p) & 16; }
 
 /* ---- blocks of 32 ---- */
 

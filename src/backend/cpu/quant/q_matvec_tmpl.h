@@ -9,10 +9,7 @@ enum { PREFETCH_ROWS = 2 * MR }; /* how far ahead of the rows being read */
 /* nr <= MR weight rows times n activation rows, inlined with constant n. */
 #define MV_ARGS float *out, int64_t ldo, const uint8_t *w, size_t rb, int nr, const uint8_t *x, size_t ldx, const int n, int64_t k
 
-typedef b32 (*decode_fn)(const uint8_t *b, int j);
-typedef void (*scales_fn)(const uint8_t *b, int32_t *s, int16_t *mn);
-
-Q_INLINE void matvec_super(MV_ARGS, const size_t bytes, const size_t at_d, const size_t at_m, decode_fn decode, scales_fn scales,
+Q_INLINE void matvec_super(MV_ARGS, const size_t bytes, factor_fn factor, const size_t at_m, decode_fn decode, scales_fn scales,
                            const int sub, const int mins, const bool sgn)
 {
     vmf y[Q_FEW];
@@ -49,7 +46,7 @@ Q_INLINE void matvec_super(MV_ARGS, const size_t bytes, const size_t at_d, const
                 if (mins == MIN_FLOAT) imin[i][r] = mv_pairs(mn, xs, Q_CHUNK / sub);
                 isum[i][r] = s[i];
             }
-            d[r] = q_f16(b + at_d);
+            d[r] = factor(b);
             if (mins == MIN_FLOAT) m[r] = q_f16(b + at_m);
         }
         for (int i = 0; i < n; i++) {
@@ -63,7 +60,7 @@ Q_INLINE void matvec_super(MV_ARGS, const size_t bytes, const size_t at_d, const
     for (int i = 0; i < n; i++) memcpy(out + i * ldo, &y[i], (size_t)nr * sizeof(float));
 }
 
-Q_INLINE void matvec_block(MV_ARGS, const size_t bytes, const size_t at_d, const size_t at_m, decode_fn decode, const int bias,
+Q_INLINE void matvec_block(MV_ARGS, const size_t bytes, factor_fn factor, const size_t at_m, decode_fn decode, const int bias,
                            const bool has_min, const bool sgn)
 {
     vmf y[Q_FEW];
@@ -83,7 +80,7 @@ Q_INLINE void matvec_block(MV_ARGS, const size_t bytes, const size_t at_d, const
 
             if (c % 2 == 0) __builtin_prefetch(b + PREFETCH_ROWS * rb);
             for (int i = 0; i < n; i++) isum[i][r] = mv_dot_1(q, ((const q_act *)(const void *)(xc + (size_t)i * ldx))->q + 32 * e, sgn);
-            d[r] = q_f16(b + at_d);
+            d[r] = factor(b);
             if (has_min) m[r] = q_f16(b + at_m);
         }
         for (int i = 0; i < n; i++) {

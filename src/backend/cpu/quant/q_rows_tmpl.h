@@ -249,15 +249,15 @@ typedef struct rows_x {
 } rows_x;
 
 /* How minima come off: in float32; in integers, shifted, of scales that `min` holds with 32 added; the same of the signed
- * scales in a Q6_K block. */
-enum { OFF_FLOAT, OFF_SCALES, OFF_SCALES_6 };
+ * scales in a Q6_K block; in integers, a bias times scales that `min` holds. */
+enum { OFF_FLOAT, OFF_SCALES, OFF_SCALES_6, OFF_BIAS };
 
 /* The order of a row's elements: as they are; 32 and 32 of every 128; 16 and 16, as signed levels with 128 added, whose
  * products need 32 bits. */
 enum { ORDER_PLAIN, ORDER_32, ORDER_LEVELS };
 
 typedef struct rows_type {
-    int bytes, sub, off, shift, order; /* shift: of the scales, for OFF_SCALES */
+    int bytes, sub, off, by, order; /* by: the shift of OFF_SCALES, the bias of OFF_BIAS */
     void (*head)(rows_head *h, const uint8_t *b, size_t rb);
     void (*row)(vu q[NZ], vi s[NZ], const uint8_t *b, const rows_head *h, int r);
 } rows_type;
@@ -353,7 +353,8 @@ Q_INLINE void rows_super(float *out, int64_t ldo, const unpack_at *at, int nr, c
         for (int i = 0; i < n; i++) {
             vi s = sums_of_16(u[i]);
             vf f;
-            if (t.off == OFF_SCALES) s -= rows_min(&h, &xs[i], Q_CHUNK / t.sub / 4, t.off, t.shift);
+            if (t.off == OFF_SCALES) s -= rows_min(&h, &xs[i], Q_CHUNK / t.sub / 4, t.off, t.by);
+            if (t.off == OFF_BIAS) s -= t.by * rows_min(&h, &xs[i], Q_CHUNK / t.sub / 4, OFF_FLOAT, 0);
             f = h.d * __builtin_convertvector(s, vf);
             if (t.off == OFF_FLOAT) f -= h.m * __builtin_convertvector(rows_min(&h, &xs[i], Q_CHUNK / t.sub / 4, t.off, 0), vf);
             y[i] += f * xs[i].d;

@@ -1,10 +1,11 @@
 /* One weight type's kernels and its record. Included by q_table_tmpl.h once per type, with
  *   T        name of its decoders                  T_LABEL  its name
- *   T_BYTES  of a block                            T_D, T_M where d and m (dmin, or 0) lie in it
+ *   T_BYTES  of a block                            T_D, T_M where d and m (dmin, or 0) lie in it; or T_FACTOR: d of a block
  *   T_SUB    elements of a sub-block, or 0: a block of 32 without scales inside
  *   T_MAX    largest weight, as decoded            T_SIGNED decoded as signed bytes
  *   T_MINS   super-blocks: MIN_…; blocks: MIN_NONE or MIN_FLOAT
  *   T_BIAS   blocks: what every decoded element has added
+ *   T_TILE   a type above whose tile does for this one: the same T_SUB and T_MINS, T_MAX no smaller; or its own is made
  */
 #define T_CAT_(a, b) a##_##b
 #define T_CAT(a, b)  T_CAT_(a, b)
@@ -14,6 +15,11 @@
 #define T_PANEL_BIAS (T_SIGNED && !Q_WIDE_SIGNED ? Q_SIGNED_BIAS : 0)
 #define T_PANEL_MINS (T_SUB && T_PANEL_BIAS ? MIN_INT : T_MINS)
 #define T_N_ADD      (T_SIGNED ? Q_CHUNK : Q_ADD(T_MAX))
+
+#ifndef T_FACTOR
+Q_INLINE float T_FN(factor)(const uint8_t *b) { return q_f16(b + T_D); }
+#define T_FACTOR T_FN(factor)
+#endif
 
 #define T_CHUNK (T_BYTES * (T_SUB ? 1 : 8)) /* bytes of a chunk */
 
@@ -35,13 +41,13 @@ static void T_FN(unpack_many)(q_panel *p, const uint8_t *w, size_t rb, int n, in
         memcpy(row[r].min, mn, sizeof row[r].min);
         Q_UNROLL
         for (int j = 0; j < 8; j++) put_q(row[r].q, j, T_FN(decode)(w, j));
-        p->d[0][r] = q_f16(w + T_D);
+        p->d[0][r] = T_FACTOR(w);
         if (T_MINS == MIN_FLOAT) p->m[0][r] = q_f16(w + T_M);
 #else
         for (int j = 0; j < n_col / 32; j++) {
             const uint8_t *b = w + j * T_BYTES;
             put_q(row[r].q, j, T_FN(decode)(b, 0));
-            p->d[j][r] = q_f16(b + T_D);
+            p->d[j][r] = T_FACTOR(b);
             if (T_MINS == MIN_FLOAT) p->m[j][r] = q_f16(b + T_M);
         }
 #endif
@@ -76,6 +82,10 @@ static void T_FN(unpack_many)(q_panel *p, const uint8_t *w, size_t rb, int n, in
 }
 #endif
 
+#ifdef T_TILE
+#define T_TILE_FN T_CAT(tile, T_TILE)
+#else
+#define T_TILE_FN T_FN(tile)
 static void T_FN(tile)(float *acc, int64_t ldacc, const q_panel *p, const uint8_t *x, size_t ldx, int n, int n_col)
 {
 #if T_SUB
@@ -98,6 +108,7 @@ static void T_FN(tile)(float *acc, int64_t ldacc, const q_panel *p, const uint8_
     }
 #undef TILE_CALL
 }
+#endif
 
 #if Q_PANEL_FEW
 /* Weight rows at u->w times n activation rows through panels that live for one use. */
@@ -110,7 +121,7 @@ static void T_FN(few_panels)(float *out, int64_t ldo, unpack_at u, int nr, const
         u.n_col = k - c < Q_CHUNK ? (int)(k - c) : Q_CHUNK;
         T_FN(fill_rows)(u, nr);
         for (int i = 0; i < n; i += Q_TILE_X)
-            T_FN(tile)(acc[i], Q_ROWS, u.p, x + (size_t)i * ldx, ldx, n - i < Q_TILE_X ? n - i : Q_TILE_X, u.n_col);
+            T_TILE_FN(acc[i], Q_ROWS, u.p, x + (size_t)i * ldx, ldx, n - i < Q_TILE_X ? n - i : Q_TILE_X, u.n_col);
     }
     for (int i = 0; i < n; i++) memcpy(out + i * ldo, acc[i], (size_t)nr * sizeof(float));
 }
@@ -147,10 +158,10 @@ static void T_FN(matvec)(float *out, int64_t ldo, const uint8_t *w, size_t rb, i
 {
 #if T_SUB
 #define MATVEC_CALL(i)                                                                                                                     \
-    matvec_super(out, ldo, w, rb, nr, x, ldx, i, k, T_BYTES, T_D, T_M, T_FN(decode), T_FN(scales), T_SUB, T_MINS, T_SIGNED)
+    matvec_super(out, ldo, w, rb, nr, x, ldx, i, k, T_BYTES, T_FACTOR, T_M, T_FN(decode), T_FN(scales), T_SUB, T_MINS, T_SIGNED)
 #else
 #define MATVEC_CALL(i)                                                                                                                     \
-    matvec_block(out, ldo, w, rb, nr, x, ldx, i, k, T_BYTES, T_D, T_M, T_FN(decode), T_BIAS, T_MINS == MIN_FLOAT, T_SIGNED)
+    matvec_block(out, ldo, w, rb, nr, x, ldx, i, k, T_BYTES, T_FACTOR, T_M, T_FN(decode), T_BIAS, T_MINS == MIN_FLOAT, T_SIGNED)
 #endif
     for (int64_t r = 0; r < n_row; r += MR, w += MR * rb, out += MR) {
         const int nr = n_row - r < MR ? (int)(n_row - r) : MR;
@@ -186,7 +197,7 @@ static const quant_kernel T_FN(kernel) = {
 #else
     .n_few = Q_FEW,
 #endif
-    .tile = T_FN(tile),
+    .tile = T_TILE_FN,
     .matvec = T_FN(matvec),
 };
 
@@ -194,6 +205,7 @@ static const quant_kernel T_FN(kernel) = {
 #undef T_LABEL
 #undef T_BYTES
 #undef T_D
+#undef T_FACTOR
 #undef T_M
 #undef T_SUB
 #undef T_MAX
@@ -201,3 +213,5 @@ static const quant_kernel T_FN(kernel) = {
 #undef T_MINS
 #undef T_BIAS
 #undef T_CHUNK
+#undef T_TILE
+#undef T_TILE_FN

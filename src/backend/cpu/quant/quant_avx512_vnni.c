@@ -6,8 +6,10 @@
 #include "backend/cpu/quant/q_act_tmpl.h"
 #include "backend/cpu/quant/q_tile_tmpl.h"
 #include "backend/cpu/quant/q_unpack_tmpl.h"
+#include "backend/cpu/quant/q_grid_tmpl.h"
 #if Q_ALONG_ROWS
 #include "backend/cpu/quant/q_rows_tmpl.h"
+#include "backend/cpu/quant/q_rows_grid_tmpl.h"
 #endif
 #include "backend/cpu/quant/q_table_tmpl.h"
 

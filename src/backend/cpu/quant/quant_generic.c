@@ -5,6 +5,7 @@
 #include "backend/cpu/quant/q_act_tmpl.h"
 #include "backend/cpu/quant/q_tile_tmpl.h"
 #include "backend/cpu/quant/q_unpack_tmpl.h"
+#include "backend/cpu/quant/q_grid_tmpl.h"
 #include "backend/cpu/quant/q_matvec_tmpl.h"
 #include "backend/cpu/quant/q_table_tmpl.h"
 

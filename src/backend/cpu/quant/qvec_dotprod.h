@@ -1,5 +1,5 @@
 /* What the quantised kernels need of NEON with dot products: four products of signed bytes summed into each 32-bit lane.
- * Unsigned weights are below 64, so they pass as signed. */
+ * Unsigned weights are below 128, so they pass as signed. */
 #ifndef MO_QVEC_DOTPROD_H
 #define MO_QVEC_DOTPROD_H
 
