@@ -27,9 +27,11 @@ static void sets_init(void)
         sets[n_set++].k = isa_cases[i].k;
     }
 #ifdef __aarch64__
-    if (cpu_isa() & MO_ISA_DOTPROD) {
-        sets[n_set].name = "dotprod";
-        kernels_init(&sets[n_set++].k, MO_ISA_NEON | MO_ISA_DOTPROD, false);
+    for (int i = 0; i < 2; i++) {
+        const unsigned isa = MO_ISA_NEON | MO_ISA_DOTPROD | (i ? (unsigned)MO_ISA_I8MM : 0);
+        if ((cpu_isa() & isa) != isa) continue;
+        sets[n_set].name = i ? "i8mm" : "dotprod";
+        kernels_init(&sets[n_set++].k, isa, false);
     }
 #endif
 #ifdef __x86_64__

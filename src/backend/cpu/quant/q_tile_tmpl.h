@@ -60,6 +60,7 @@ Q_INLINE void put_q(uint8_t *row, int j, b32 v)
 /* Bytes of 4 n elements are n steps of 4, or 2 n of 2. */
 #define Q_STEPS(n, sgn) ((sgn) && Q_WIDE_SIGNED ? (n) / 2 : (n) / 4)
 
+#ifndef Q_OWN_TILE_STEPS
 /* acc += a step's products; the vectors of n activation rows and NV of weights */
 Q_INLINE void tile_steps(va a[][NV], const uint8_t *w, const uint8_t *x, size_t ldx, const int n, const int n_step, const bool sgn)
 {
@@ -79,6 +80,12 @@ Q_INLINE void tile_steps(va a[][NV], const uint8_t *w, const uint8_t *x, size_t 
         }
     }
 }
+#endif
+
+/* The last touch to a panel whose first n columns are unpacked */
+#ifndef Q_PANEL_DONE
+#define Q_PANEL_DONE(p, n) (void)0
+#endif
 
 Q_INLINE vf vf_at(const float *p)
 {

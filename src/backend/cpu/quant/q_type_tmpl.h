@@ -79,6 +79,7 @@ static void T_FN(fill_rows)(unpack_at u, int n)
 static void T_FN(unpack_many)(q_panel *p, const uint8_t *w, size_t rb, int n, int n_col)
 {
     T_FN(fill_rows)((unpack_at){ .p = p, .w = w, .rb = rb, .n_col = n_col, .ahead = w + T_CHUNK, .ahead_step = rb }, n);
+    Q_PANEL_DONE(p, n_col);
 }
 #endif
 

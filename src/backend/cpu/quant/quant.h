@@ -101,6 +101,7 @@ void quant_init_avx2(quant_table t);
 void quant_init_avx_vnni(quant_table t);    /* 256-bit VNNI, VEX encoding */
 void quant_init_avx512_vnni(quant_table t); /* 512-bit VNNI */
 void quant_init_dotprod(quant_table t);
+void quant_init_i8mm(quant_table t);
 
 /* The best of `isa` (MO_ISA_… bits); returns the bits it uses. */
 unsigned quant_init(quant_table t, unsigned isa);

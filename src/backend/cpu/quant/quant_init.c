@@ -16,6 +16,7 @@ static const quant_set sets[] = {
     { MO_ISA_AVX2 | MO_ISA_AVX_VNNI, quant_init_avx_vnni },
     { MO_ISA_AVX2, quant_init_avx2 },
 #elif defined(__aarch64__)
+    { MO_ISA_NEON | MO_ISA_DOTPROD | MO_ISA_I8MM, quant_init_i8mm },
     { MO_ISA_NEON | MO_ISA_DOTPROD, quant_init_dotprod },
 #endif
     { MO_ISA_GENERIC, quant_init_generic },
