@@ -203,6 +203,29 @@ TEST(extremes)
     free_f(x, 0);
 }
 
+/* Sums of a sub-block at the edge of 16 bits and just past it: |q| of 1023 times 32 where those of two are kept in one word,
+ * 2184 times 15 and 1057 times 31 for the others. All rows of x alike, so that none decides for its neighbours. */
+TEST(sums_of_16_bits)
+{
+    static const int fill[] = { 0, 0x0f, 0x7f, 0xff }, sum[] = { 1016, 1023, 1024, 1057, 1058, 2184, 2185 };
+    static const int32_t super[] = { MO_Q2_K, MO_Q3_K, MO_Q4_K, MO_Q5_K, MO_Q6_K };
+    enum { K = 512, N = 18 };
+    float *x = new_f(K * N, 0);
+
+    for (size_t u = 0; u < sizeof sum / sizeof *sum; u++)
+        for (int sign = -1; sign <= 1; sign += 2) {
+            const int n = sum[u] > 16 * 127 ? 32 : 16; /* q = x: the largest is 127 */
+            for (int e = 0; e < K; e++) {
+                const int left = sum[u] - 127, each = left / (n - 1);
+                const float v = (float)(e % n == 0 ? 127 : each + (e % n <= left % (n - 1)));
+                for (int i = 0; i < N; i++) x[i * K + e] = e % 32 < n ? (float)sign * v : 0;
+            }
+            for (size_t t = 0; t < sizeof super / sizeof *super; t++)
+                for (size_t f = 0; f < sizeof fill / sizeof *fill; f++) CHECK(one_shape(super[t], 18, K, N, fill[f], x));
+        }
+    free_f(x, 0);
+}
+
 /* Zeros give zeros; a row with an infinity or a NaN gives NaN and leaves its neighbours alone; tiny numbers do no harm. */
 TEST(strange_activations)
 {
@@ -424,6 +447,7 @@ int main(void)
     RUN(shapes);
     RUN(rows_of_part_chunks);
     RUN(extremes);
+    RUN(sums_of_16_bits);
     RUN(strange_activations);
     RUN(epilogue_and_strides);
     RUN(dense_shapes);

@@ -29,6 +29,23 @@ static float act_scale(int32_t *q, const float *x, int n)
     return amax / 127;
 }
 
+/* Sums of per_sum elements each, and the largest of their magnitudes (ACT_REACH) */
+static inline __attribute__((always_inline)) void act_sums(q_act *a, const int32_t *q, const bool super, const int per_sum)
+{
+    int32_t reach = 0;
+
+    for (int i = 0; i < Q_CHUNK / per_sum; i++, q += per_sum) {
+        int32_t s = 0, b = 0;
+        for (int e = 0; e < per_sum; e++) {
+            s += q[e];
+            b += q[e] < 0 ? -q[e] : q[e];
+        }
+        a->sum[i] = (int16_t)s;
+        reach = b > reach ? b : reach;
+    }
+    if (super) a->d[ACT_REACH] = (float)reach;
+}
+
 static inline __attribute__((always_inline)) void act_pack(void *dst, size_t stride, const float *x, int64_t k, const bool super,
                                                            const int per_sum, const bool wide)
 {
@@ -42,11 +59,7 @@ static inline __attribute__((always_inline)) void act_pack(void *dst, size_t str
         if (super) a->d[0] = act_scale(q, x + k0, n);
         else
             for (int i = 0; i < n / 32; i++) a->d[i] = act_scale(q + 32 * i, x + k0 + 32 * i, 32);
-        for (int i = 0; i < Q_CHUNK / per_sum; i++) {
-            int32_t s = 0;
-            for (int e = 0; e < per_sum; e++) s += q[i * per_sum + e];
-            a->sum[i] = (int16_t)s;
-        }
+        act_sums(a, q, super, per_sum);
         if (wide)
             for (int i = 0; i < Q_CHUNK; i++) ((q_act_wide *)dst)->q[i] = (int16_t)q[i];
         else

@@ -93,6 +93,7 @@ _Static_assert(8 * 2 * 15 * 127 <= 32767 && 4 * 2 * 31 * 127 <= 32767 && 2 * 2 *
 #define T_SIGNED 0
 #define T_MINS   MIN_FLOAT
 #define T_BIAS   0
+#define T_JOIN   Q_JOIN
 #include "backend/cpu/quant/q_type_tmpl.h"
 
 #define T        q3_k
@@ -104,7 +105,8 @@ _Static_assert(8 * 2 * 15 * 127 <= 32767 && 4 * 2 * 31 * 127 <= 32767 && 2 * 2 *
 #define T_MAX    7
 #define T_SIGNED 0
 #define T_MINS   MIN_INT
-#define T_BIAS   0
+#define T_BIAS   4
+#define T_JOIN   Q_JOIN
 #include "backend/cpu/quant/q_type_tmpl.h"
 
 #define T        q4_k
@@ -140,7 +142,8 @@ _Static_assert(8 * 2 * 15 * 127 <= 32767 && 4 * 2 * 31 * 127 <= 32767 && 2 * 2 *
 #define T_MAX    63
 #define T_SIGNED 0
 #define T_MINS   MIN_INT
-#define T_BIAS   0
+#define T_BIAS   32
+#define T_JOIN   Q_JOIN
 #include "backend/cpu/quant/q_type_tmpl.h"
 
 #define T        iq4_xs
@@ -177,7 +180,6 @@ _Static_assert(8 * 2 * 15 * 127 <= 32767 && 4 * 2 * 31 * 127 <= 32767 && 2 * 2 *
 #define T_SIGNED 0
 #define T_MINS   MIN_INT
 #define T_BIAS   0
-#define T_TILE   q6_k
 #include "backend/cpu/quant/q_type_tmpl.h"
 
 #define T        iq2_xxs

@@ -5,6 +5,9 @@
  * 2 * wmax * 127 * n_add <= 32767). Then they are multiplied by the sub-block's scale, which also widens them to 32 bits.
  * Elsewhere accumulators have 32 bits and n_add is as long as a sub-block.
  *
+ * With Q_JOIN the sums of two sub-blocks, where they fit 16 bits, are put in one word and multiplied by both scales at once
+ * (on Zen 4 every kind of multiplication takes the units of the dot products, shifts and blends do not).
+ *
  * Loops over small constant counts are unrolled; isum waits on the stack while a sub-block's accumulators have the
  * registers.
  */
@@ -98,9 +101,52 @@ Q_INLINE void vf_put(float *p, vf v) { memcpy(p, &v, sizeof v); }
 
 enum { MIN_NONE, MIN_FLOAT, MIN_INT };
 
-/* sub: elements of a sub-block */
+/* imin = the minima of sub-blocks times the sums of x */
+Q_INLINE void tile_mins(vi imin[][NV], const q_panel *p, const uint8_t *x, size_t ldx, const int n, const int sub, const int mins)
+{
+    const uint8_t *xs = x + offsetof(q_act, sum);
+
+    if (!mins) return;
+    Q_UNROLL
+    for (int i = 0; i < n; i++) Q_UNROLL
+    for (int r = 0; r < NV; r++) imin[i][r] = (vi){ 0 };
+    Q_UNROLL
+    for (int s = 0; s < Q_CHUNK / sub / 2; s++) Q_UNROLL
+    for (int i = 0; i < n; i++) {
+        const va xx = q_bcast(xs + (size_t)i * ldx + 4 * s);
+        Q_UNROLL
+        for (int r = 0; r < NV; r++) imin[i][r] = q_pairs(imin[i][r], q_load(&p->min[s][r * QL]), xx);
+    }
+}
+
+/* A super-block's float32 terms */
+Q_INLINE void tile_floats(float *acc, int64_t ldacc, const q_panel *p, const uint8_t *x, size_t ldx, const int n, vi isum[][NV],
+                          vi imin[][NV], const int mins)
+{
+    Q_UNROLL
+    for (int i = 0; i < n; i++) {
+        float dx;
+        memcpy(&dx, x + (size_t)i * ldx, sizeof dx);
+        Q_UNROLL
+        for (int r = 0; r < NV; r++) {
+            float *o = acc + i * ldacc + r * QL;
+            vf t = vf_at(&p->d[0][r * QL]) * __builtin_convertvector(mins == MIN_INT ? isum[i][r] - imin[i][r] : isum[i][r], vf);
+            if (mins == MIN_FLOAT) t -= vf_at(&p->m[0][r * QL]) * __builtin_convertvector(imin[i][r], vf);
+            vf_put(o, vf_at(o) + t * dx);
+        }
+    }
+}
+
+/* Sub-block s's scale where a word has those of two */
+Q_INLINE va scale_half(const q_panel *p, int s, int r)
+{
+    const va v = q_load(&p->scale[s / 2][r * QL]);
+    return (va)((vi)(s % 2 ? v : v << 16) >> 16);
+}
+
+/* sub: elements of a sub-block; paired: a word has the scales of two */
 Q_INLINE void tile_super(float *acc, int64_t ldacc, const q_panel *p, const uint8_t *x, size_t ldx, const int n, const int sub,
-                         const int n_add, const int mins, const bool sgn)
+                         const int n_add, const int mins, const bool sgn, const bool paired)
 {
     const int steps = Q_STEPS(sub, sgn), part = steps < n_add ? steps : n_add;
     const uint8_t *xq = x + offsetof(q_act, q), *w = p->q;
@@ -116,38 +162,83 @@ Q_INLINE void tile_super(float *acc, int64_t ldacc, const q_panel *p, const uint
             tile_steps(a, w, xq, ldx, n, part, sgn);
             Q_UNROLL
             for (int r = 0; r < NV; r++) {
-                const va sc = q_load(&p->scale[s][r * QL]);
+                const va sc = paired ? scale_half(p, s, r) : q_load(&p->scale[s][r * QL]);
                 Q_UNROLL
                 for (int i = 0; i < n; i++) isum[i][r] = q_fold(isum[i][r], a[i][r], sc, sgn);
             }
         }
     }
-    if (mins) {
-        const uint8_t *xs = x + offsetof(q_act, sum);
-        Q_UNROLL
-        for (int i = 0; i < n; i++) Q_UNROLL
-        for (int r = 0; r < NV; r++) imin[i][r] = (vi){ 0 };
-        Q_UNROLL
-        for (int s = 0; s < Q_CHUNK / sub / 2; s++) Q_UNROLL
-        for (int i = 0; i < n; i++) {
-            const va xx = q_bcast(xs + (size_t)i * ldx + 4 * s);
-            Q_UNROLL
-            for (int r = 0; r < NV; r++) imin[i][r] = q_pairs(imin[i][r], q_load(&p->min[s][r * QL]), xx);
-        }
-    }
+    tile_mins(imin, p, x, ldx, n, sub, mins);
+    tile_floats(acc, ldacc, p, x, ldx, n, isum, imin, mins);
+}
+
+#if Q_JOIN
+/* The same where the sums of a sub-block, less `bias` of every element, fit 16 bits: those of two sub-blocks are multiplied
+ * by their scales together, and the bias comes off through the sums of x rather than the minima. */
+Q_INLINE void tile_super_16(float *acc, int64_t ldacc, const q_panel *p, const uint8_t *x, size_t ldx, const int n, const int sub,
+                            const int bias, const int mins)
+{
+    const uint8_t *xq = x + offsetof(q_act, q), *xs = x + offsetof(q_act, sum), *w = p->q;
+    vi isum[Q_TILE_X_MAX][NV], imin[Q_TILE_X_MAX][NV];
+
     Q_UNROLL
-    for (int i = 0; i < n; i++) {
-        float dx;
-        memcpy(&dx, x + (size_t)i * ldx, sizeof dx);
+    for (int i = 0; i < n; i++) Q_UNROLL
+    for (int r = 0; r < NV; r++) isum[i][r] = (vi){ 0 };
+    for (int s = 0; s < Q_CHUNK / sub / 2; s++, w += 2 * sub * Q_ROWS, xq += 2 * sub, xs += 4) {
+        va a[Q_TILE_X_MAX][NV], b[Q_TILE_X_MAX][NV];
+        tile_steps(a, w, xq, ldx, n, sub / 4, false);
+        tile_steps(b, w + sub * Q_ROWS, xq + sub, ldx, n, sub / 4, false);
         Q_UNROLL
         for (int r = 0; r < NV; r++) {
-            float *o = acc + i * ldacc + r * QL;
-            vf t = vf_at(&p->d[0][r * QL]) * __builtin_convertvector(mins == MIN_INT ? isum[i][r] - imin[i][r] : isum[i][r], vf);
-            if (mins == MIN_FLOAT) t -= vf_at(&p->m[0][r * QL]) * __builtin_convertvector(imin[i][r], vf);
-            vf_put(o, vf_at(o) + t * dx);
+            const va sc = q_load(&p->scale[s][r * QL]);
+            Q_UNROLL
+            for (int i = 0; i < n; i++) {
+                va v = q_join(a[i][r], b[i][r]);
+                if (bias) v = q_less(v, q_bcast(xs + (size_t)i * ldx), bias);
+                isum[i][r] = q_dot16(isum[i][r], sc, v);
+            }
         }
     }
+    tile_mins(imin, p, x, ldx, n, sub, bias ? MIN_NONE : mins);
+    tile_floats(acc, ldacc, p, x, ldx, n, isum, imin, bias ? MIN_NONE : mins);
 }
+
+/* Whether they fit: weights of 0 … max, or with a bias of -bias … bias - 1. Bounds are compared as the integers their bits
+ * are, which leaves the units that multiply alone. */
+Q_INLINE bool fits_16(const uint8_t *x, size_t ldx, int n, const int max, const int bias)
+{
+    const float limit = (float)(32767 / (bias ? bias : max));
+    int32_t most, top = 0;
+
+    memcpy(&most, &limit, sizeof most);
+    for (int i = 0; i < n; i++) {
+        int32_t d;
+        memcpy(&d, x + (size_t)i * ldx + ACT_REACH * sizeof(float), sizeof d);
+        top = d > top ? d : top;
+    }
+    return top <= most;
+}
+#endif
+
+/* CALL(n) with a constant n of 1 … Q_TILE_X */
+#define TILE_1_4(CALL)                                                                                                                     \
+    case 1: CALL(1); break;                                                                                                                \
+    case 2: CALL(2); break;                                                                                                                \
+    case 3: CALL(3); break;                                                                                                                \
+    case 4:                                                                                                                                \
+        CALL(4);                                                                                                                           \
+        break
+#if Q_TILE_X > 4
+#define TILE_5_8(CALL)                                                                                                                     \
+    case 5: CALL(5); break;                                                                                                                \
+    case 6: CALL(6); break;                                                                                                                \
+    case 7: CALL(7); break;                                                                                                                \
+    case 8:                                                                                                                                \
+        CALL(8);                                                                                                                           \
+        break
+#else
+#define TILE_5_8(CALL)
+#endif
 
 /* bias: what every stored element has added */
 Q_INLINE void tile_block(float *acc, int64_t ldacc, const q_panel *p, const uint8_t *x, size_t ldx, const int n, int n_block,

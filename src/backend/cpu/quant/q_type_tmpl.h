@@ -4,8 +4,9 @@
  *   T_SUB    elements of a sub-block, or 0: a block of 32 without scales inside
  *   T_MAX    largest weight, as decoded            T_SIGNED decoded as signed bytes
  *   T_MINS   super-blocks: MIN_…; blocks: MIN_NONE or MIN_FLOAT
- *   T_BIAS   blocks: what every decoded element has added
+ *   T_BIAS   what every decoded element has added
  *   T_TILE   a type above whose tile does for this one: the same T_SUB and T_MINS, T_MAX no smaller; or its own is made
+ *   T_JOIN   super-blocks: whether a word of the panel has the scales of two sub-blocks (put_scales_2); 0 if not given
  */
 #define T_CAT_(a, b) a##_##b
 #define T_CAT(a, b)  T_CAT_(a, b)
@@ -15,6 +16,10 @@
 #define T_PANEL_BIAS (T_SIGNED && !Q_WIDE_SIGNED ? Q_SIGNED_BIAS : 0)
 #define T_PANEL_MINS (T_SUB && T_PANEL_BIAS ? MIN_INT : T_MINS)
 #define T_N_ADD      (T_SIGNED ? Q_CHUNK : Q_ADD(T_MAX))
+
+#ifndef T_JOIN
+#define T_JOIN 0
+#endif
 
 #ifndef T_FACTOR
 Q_INLINE float T_FN(factor)(const uint8_t *b) { return q_f16(b + T_D); }
@@ -87,28 +92,42 @@ static void T_FN(unpack_many)(q_panel *p, const uint8_t *w, size_t rb, int n, in
 #define T_TILE_FN T_CAT(tile, T_TILE)
 #else
 #define T_TILE_FN T_FN(tile)
-static void T_FN(tile)(float *acc, int64_t ldacc, const q_panel *p, const uint8_t *x, size_t ldx, int n, int n_col)
+#if T_JOIN
+#define TILE_NAME tile_32
+#else
+#define TILE_NAME tile
+#endif
+static void T_FN(TILE_NAME)(float *acc, int64_t ldacc, const q_panel *p, const uint8_t *x, size_t ldx, int n, int n_col)
 {
 #if T_SUB
-#define TILE_CALL(i) tile_super(acc, ldacc, p, x, ldx, i, T_SUB, T_N_ADD, T_PANEL_MINS, T_SIGNED)
+#define TILE_CALL(i) tile_super(acc, ldacc, p, x, ldx, i, T_SUB, T_N_ADD, T_PANEL_MINS, T_SIGNED, T_JOIN)
 #else
 #define TILE_CALL(i) tile_block(acc, ldacc, p, x, ldx, i, n_col / 32, T_N_ADD, T_PANEL_BIAS + T_BIAS, T_MINS == MIN_FLOAT, T_SIGNED)
 #endif
     (void)n_col;
     switch (n) {
-    case 1: TILE_CALL(1); break;
-    case 2: TILE_CALL(2); break;
-    case 3: TILE_CALL(3); break;
-    case 4: TILE_CALL(4); break;
-#if Q_TILE_X > 4
-    case 5: TILE_CALL(5); break;
-    case 6: TILE_CALL(6); break;
-    case 7: TILE_CALL(7); break;
-    case 8: TILE_CALL(8); break;
-#endif
+        TILE_1_4(TILE_CALL);
+        TILE_5_8(TILE_CALL);
     }
 #undef TILE_CALL
 }
+#undef TILE_NAME
+
+#if T_JOIN
+static void T_FN(tile)(float *acc, int64_t ldacc, const q_panel *p, const uint8_t *x, size_t ldx, int n, int n_col)
+{
+#define TILE_CALL(i) tile_super_16(acc, ldacc, p, x, ldx, i, T_SUB, T_BIAS, T_MINS)
+    if (!fits_16(x, ldx, n, T_MAX, T_BIAS)) {
+        T_FN(tile_32)(acc, ldacc, p, x, ldx, n, n_col);
+        return;
+    }
+    switch (n) {
+        TILE_1_4(TILE_CALL);
+        TILE_5_8(TILE_CALL);
+    }
+#undef TILE_CALL
+}
+#endif
 #endif
 
 #if Q_PANEL_FEW
@@ -216,3 +235,4 @@ static const quant_kernel T_FN(kernel) = {
 #undef T_CHUNK
 #undef T_TILE
 #undef T_TILE_FN
+#undef T_JOIN

@@ -36,10 +36,13 @@ enum {
     Q_DENSE_BLOCK = 64 /* dense weights packed as int8: columns of a block (q_dense_tmpl.h) */
 };
 
+/* Where a chunk has one scale, d[ACT_REACH] bounds the sums of products: the largest sum of |q| that `sum` is of. */
+enum { ACT_REACH = 1 };
+
 /* One chunk of an activation row. x ~ d * q, |q| <= 127. A chunk whose largest |x| is below 1e-30 counts as zero; one that
  * holds an infinity or a NaN has d = NaN. */
 typedef struct q_act {
-    float d[8];      /* of each 32 elements, or d[0] of all */
+    float d[8];      /* of each 32 elements; or d[0] of all, and ACT_REACH */
     int16_t sum[16]; /* sums of q of each 32 elements, or of each 16 */
     int8_t q[Q_CHUNK];
 } q_act;

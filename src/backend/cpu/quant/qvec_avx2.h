@@ -10,6 +10,7 @@
 
 #define Q_LANES     8
 #define Q_PANEL_FEW 0
+#define Q_JOIN      0
 #define Q_ASK_LEVEL 2
 enum { QL = Q_LANES };
 #define Q_TILE_X      4

@@ -14,6 +14,7 @@
 
 #define Q_LANES     4
 #define Q_PANEL_FEW 0
+#define Q_JOIN      0
 #define Q_ASK_LEVEL 2
 enum { QL = Q_LANES, MR = 4 };
 #define Q_TILE_X      4

@@ -22,6 +22,7 @@
 #if Q_VNNI_512
 #define Q_LANES     16
 #define Q_PANEL_FEW 1
+#define Q_JOIN      1
 enum { QL = Q_LANES };
 #define Q_TILE_X  8
 #define Q_DENSE_X 12
@@ -30,6 +31,7 @@ typedef float vf __attribute__((vector_size(64)));
 #else
 #define Q_LANES     8
 #define Q_PANEL_FEW 0
+#define Q_JOIN      0
 enum { QL = Q_LANES };
 #define Q_TILE_X    4
 #define Q_DENSE_X   4
@@ -97,6 +99,16 @@ QV vi q_total(va a, bool sgn)
     return a;
 }
 QV vi q_pairs(vi sum, va mn, va x) { return q_dot16(sum, mn, x); }
+#if Q_JOIN
+/* Two sums that fit 16 bits in one word; sums of x times bias, a power of two, taken off both */
+typedef int16_t vh __attribute__((vector_size(4 * Q_LANES)));
+#if defined(MO_EMULATE_VNNI)
+QV va q_join(va a, va b) { return (a & 0xffff) | b << 16; }
+#else
+QV va q_join(va a, va b) { return (va)_mm512_mask_blend_epi16(0xaaaaaaaa, (__m512i)a, (__m512i)(b << 16)); }
+#endif
+QV va q_less(va v, va sums, const int bias) { return (va)((vh)v - (vh)((vh)sums << __builtin_ctz((unsigned)bias))); }
+#endif
 
 /* Unpacking */
 #if Q_VNNI_512 && !defined(MO_EMULATE_VNNI)
