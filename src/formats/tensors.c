@@ -57,6 +57,11 @@ double tensors_huge_share(const tensors *ts)
     return all ? (double)huge / (double)all : 0;
 }
 
+void tensors_release(const tensors *ts)
+{
+    for (size_t i = 0; i < ts->n_file; i++) file_map_release(&ts->file[i].map);
+}
+
 void tensors_forget(const tensors *ts)
 {
     for (size_t i = 0; i < ts->n_file; i++) file_map_forget(&ts->file[i].map, ts->file[i].path);

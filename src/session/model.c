@@ -359,7 +359,7 @@ static void populate(const mo_model *m, double from, double to)
         const weight *all[] = { &y->w_q, &y->w_k, &y->w_v, &y->w_o, &y->w_gate, &y->w_up, &y->w_down }, *head[] = { &l->head };
         const weight **w = i < n_layer ? all : head;
         for (size_t k = 0; k < (i < n_layer ? sizeof all / sizeof *all : 1); k++)
-            (void)memory_populate(w[k]->data, w[k]->row_bytes * (size_t)w[k]->n_row);
+            if (!w[k]->packed) (void)memory_populate(w[k]->data, w[k]->row_bytes * (size_t)w[k]->n_row);
         progress(m, "loading", from + (to - from) * i / (n_layer + 1));
     }
 }
@@ -391,6 +391,7 @@ mo_status mo_model_open(mo_model **out, const char *path, const mo_model_opts *o
     if ((st = checkpoint_tokenizer(&m->tok, path, m->meta, err)) != MO_OK) goto fail;
     progress(m, "loading", PROGRESS_TOKENIZER / 100.0);
     if ((st = load_modules(m, err)) != MO_OK) goto fail;
+    if (m->opts.int8) tensors_release(m->ts); /* packing read every weight; most are not needed again */
     if (m->opts.preload) preload(m);
     progress(m, "loading", 1);
     *out = m;
