@@ -4,8 +4,8 @@
  *   task = (item or sequence, head or kv head, block of query rows [, span of keys])
  *   for each tile of keys:  [bring K and V of the tile into panels]  for each strip of rows: tile kernel
  *
- * A row's bits depend only on its own query, its keys and how many of them it sees: tiles start at fixed keys, and inside a
- * strip rows that see different numbers of a tile's keys are given to the kernel apart.
+ * A row's bits depend only on its own query, its keys and how many of them it sees: tiles start at fixed keys, and a kernel adds
+ * nothing of what a row does not see.
  *
  * Paged caches are walked in spans of SPAN_KEYS from key 0, each with a softmax of its own; then the spans are merged in
  * ascending order, always: so a few rows over many keys can be split over threads by spans, with the bits of any other call.
@@ -98,30 +98,41 @@ static void row_out(const cpu_backend *c, float *y, const float *o, float l, int
     c->k.scale(y, o, l > 0 ? 1.0f / l : 0.0f, head_dim);
 }
 
+/* Rows from r on as a strip, of those of n_key keys from key0 on that they see; alike: only rows that see the same number. Returns how
+ * many; the strip is empty if row r sees none. */
+static int next_strip(const cpu_backend *c, const block *b, attn_strip *t, int r, int32_t key0, int n_key, bool alike)
+{
+    const int end = (int)min64(b->n_row, r - r % c->k.attn_rows + c->k.attn_rows);
+
+    *t = (attn_strip){
+        .q = b->q + (size_t)r * (size_t)b->hd_pad,
+        .o = b->o + (size_t)r * (size_t)b->hd_pad,
+        .m = b->m + r,
+        .l = b->l + r,
+        .s = b->s,
+        .head_dim = b->head_dim,
+        .hd_pad = b->hd_pad,
+        .k_ahead = r ? 0 : b->k_ahead,
+        .v_ahead = r ? 0 : b->v_ahead,
+    };
+    for (; r < end; r++) {
+        const int64_t vis = min64((int64_t)b->n_vis[r] - key0, n_key);
+        if (vis <= 0) return t->n_row ? t->n_row : 1;
+        if (alike && t->n_row && vis != t->n_key[0]) break;
+        t->n_key[t->n_row++] = (int)vis;
+    }
+    return t->n_row;
+}
+
 /* Keys [key0, key0 + n_key) for every row of the block that sees any of them. */
 static void block_tile(const cpu_backend *c, const block *b, attn_tile_fn fn, const void *k, const void *v, int64_t ld, int32_t key0,
                        int n_key)
 {
+    attn_strip t;
+
     for (int r = 0; r < b->n_row;) {
-        const int end = (int)min64(b->n_row, r - r % c->k.attn_rows + c->k.attn_rows);
-        const int64_t vis = min64((int64_t)b->n_vis[r] - key0, n_key);
-        const attn_strip t = {
-            .q = b->q + (size_t)r * (size_t)b->hd_pad,
-            .o = b->o + (size_t)r * (size_t)b->hd_pad,
-            .m = b->m + r,
-            .l = b->l + r,
-            .s = b->s,
-            .head_dim = b->head_dim,
-            .hd_pad = b->hd_pad,
-            .k_ahead = r ? 0 : b->k_ahead,
-            .v_ahead = r ? 0 : b->v_ahead,
-        };
-        attn_strip u = t;
-        int e = r + 1;
-        while (e < end && min64((int64_t)b->n_vis[e] - key0, n_key) == vis) e++;
-        u.n_row = e - r;
-        if (vis > 0) fn(&u, k, v, ld, (int)vis);
-        r = e;
+        r += next_strip(c, b, &t, r, key0, n_key, fn == c->k.attn_tile_pairs);
+        if (t.n_row) fn(&t, k, v, ld);
     }
 }
 

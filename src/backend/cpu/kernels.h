@@ -54,24 +54,26 @@ typedef struct matmul_type {
     void (*matvec)(float *out, int64_t ldo, const void *w, size_t row_bytes, int64_t n_row, const void *x, size_t ldx, int n, int64_t k);
 } matmul_type;
 
-/* One strip of attention rows that all see the same keys of a tile.
- * Tile sizes: <= ATTN_KEYS keys; n_row <= attn_rows of the table. hd_pad: head_dim rounded up to whole vectors; q and o rows
+/* One strip of attention rows, each of which sees some first keys of a tile.
+ * Tile sizes: 1 to ATTN_KEYS keys; n_row <= attn_rows of the table. hd_pad: head_dim rounded up to whole vectors; q and o rows
  * are hd_pad apart and zero in the padding. */
 enum { ATTN_KEYS = KV_PAGE, ATTN_ROWS_MAX = 8, ATTN_HEAD_DIM_MAX = 512 };
 
 typedef struct attn_strip {
-    const float *q; /* [n_row, hd_pad], already times scale */
-    float *o;       /* [n_row, hd_pad], unnormalised sum */
-    float *m, *l;   /* [n_row] running maximum (start: -inf) and sum (start: 0) */
-    float *s;       /* [ATTN_ROWS_MAX, ATTN_KEYS] scratch */
+    const float *q;           /* [n_row, hd_pad], already times scale */
+    float *o;                 /* [n_row, hd_pad], unnormalised sum */
+    float *m, *l;             /* [n_row] running maximum (start: -inf) and sum (start: 0) */
+    float *s;                 /* [ATTN_ROWS_MAX, ATTN_KEYS] scratch */
+    int n_key[ATTN_ROWS_MAX]; /* of each row */
     int n_row, head_dim, hd_pad;
     ptrdiff_t k_ahead, v_ahead; /* bytes from this tile's k and v to those that come next: to be fetched meanwhile; 0: nothing */
 } attn_strip;
 
-/* Online softmax over one tile of n_key keys:  s = q k^T;  m' = max(m, s);  p = exp(s - m');
- * o = o * exp(m - m') + p v;  l = l * exp(m - m') + sum p.  Touches no key past n_key.
+/* Online softmax over one tile:  s = q k^T;  m' = max(m, s);  p = exp(s - m');
+ * o = o * exp(m - m') + p v;  l = l * exp(m - m') + sum p.  What lies past a row's
+ * n_key adds nothing, whatever it holds.
  * ld: elements between rows of k and v. */
-typedef void (*attn_tile_fn)(const attn_strip *t, const void *k, const void *v, int64_t ld, int n_key);
+typedef void (*attn_tile_fn)(const attn_strip *t, const void *k, const void *v, int64_t ld);
 
 typedef struct kernels {
     unsigned isa; /* MO_ISA_… bits it uses */
@@ -109,7 +111,8 @@ typedef struct kernels {
     /* kt[d * ATTN_KEYS + i] = k[i * ldk + d] for i < n_key, d < head_dim; zero for other i < ATTN_KEYS. */
     void (*attn_pack_kt)(float *kt, const float *k, int64_t ldk, int n_key, int head_dim);
     /* The same in reduced precision, NULL: none. k: [(head_dim + 1) / 2][ATTN_KEYS], v: [(n_key + 1) / 2][ld] pairs of bf16,
-     * made by the two below; missing numbers of pairs are zero. */
+     * made by the two below; missing numbers of pairs are zero. All rows of a strip
+     * see the same number of keys. */
     attn_tile_fn attn_tile_pairs;
     void (*attn_pack_k_pairs)(void *kt, const float *k, int64_t ldk, int n_key, int head_dim);
     void (*attn_pack_v_pairs)(void *vp, const float *v, int64_t ldv, int n_key, int head_dim, int hd_pad);

@@ -29,7 +29,7 @@ static inline float attn_softmax_row(float *s, int n_key, float *m, float *l)
     return alpha;
 }
 
-static inline void attn_softmax(const attn_strip *t, float *alpha, int n_key)
+static inline void attn_softmax(const attn_strip *t, float *alpha)
 {
-    for (int r = 0; r < t->n_row; r++) alpha[r] = attn_softmax_row(t->s + r * ATTN_KEYS, n_key, t->m + r, t->l + r);
+    for (int r = 0; r < t->n_row; r++) alpha[r] = attn_softmax_row(t->s + r * ATTN_KEYS, t->n_key[r], t->m + r, t->l + r);
 }

@@ -125,16 +125,16 @@ INLINE void round_rows(uint8_t *o, int64_t ldo, const float *x, int64_t ldx, int
         for (int i = 0; i < n; i += 2 * VL) _mm512_storeu_si512(o + r * ldo + i * 2, load_pairs(x + r * ldx + i, n - i));
 }
 
-static void tile(const attn_strip *t, const void *k, const void *v, int64_t ld, int n_key)
+static void tile(const attn_strip *t, const void *k, const void *v, int64_t ld)
 {
     enum { LDP = ATTN_KEYS * 2, LDQ = (ATTN_HEAD_DIM_MAX + VL) * 2 };
     _Alignas(64) uint8_t q[ATTN_ROWS_MAX * LDQ], p[ATTN_ROWS_MAX * LDP];
     float alpha[ATTN_ROWS_MAX];
-    const int n_vec = (n_key + VL - 1) / VL;
+    const int n_key = t->n_key[0], n_vec = (n_key + VL - 1) / VL; /* the same for all rows */
 
     round_rows(q, LDQ, t->q, t->hd_pad, t->n_row, t->hd_pad);
     outer_any(t->n_row, n_vec, t->s, ATTN_KEYS, NULL, q, LDQ, k, ATTN_KEYS * PAIR_BYTES, (t->head_dim + 1) / 2, false);
-    attn_softmax(t, alpha, n_key);
+    attn_softmax(t, alpha);
     round_rows(p, LDP, t->s, ATTN_KEYS, t->n_row, n_vec * VL);
     outer_any(t->n_row, t->hd_pad / VL, t->o, t->hd_pad, alpha, p, LDP, v, ld * PAIR_BYTES, n_key / 2, n_key % 2);
 }
