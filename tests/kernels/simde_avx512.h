@@ -51,6 +51,22 @@ static inline __m256i emu_cvtps_ph(__m512 a)
 
 static inline __m512i emu_cvtps_epi32(__m512 a) { return join_epi32(_mm256_cvtps_epi32(half_of(a, 0)), _mm256_cvtps_epi32(half_of(a, 1))); }
 
+static inline __m512 emu_cvtepi32_ps(__m512i a)
+{
+    int32_t t[16];
+    float f[16];
+    __m512 r;
+    memcpy(t, &a, sizeof t);
+    for (int i = 0; i < 16; i++) f[i] = (float)t[i];
+    memcpy(&r, f, sizeof r);
+    return r;
+}
+
+static inline __m512i emu_cvtepi8_epi32(__m128i a)
+{
+    return join_epi32(_mm256_cvtepi8_epi32(a), _mm256_cvtepi8_epi32(_mm_srli_si128(a, 8)));
+}
+
 static inline __m512i emu_cvtepu16_epi32(__m256i a)
 {
     return join_epi32(_mm256_cvtepu16_epi32(_mm256_castsi256_si128(a)), _mm256_cvtepu16_epi32(_mm256_extracti128_si256(a, 1)));
@@ -108,6 +124,8 @@ static inline __m512 emu_shuffle_f32x4(__m512 a, __m512 b, int imm)
 #undef _mm512_cvtph_ps
 #undef _mm512_cvtps_ph
 #undef _mm512_cvtps_epi32
+#undef _mm512_cvtepi32_ps
+#undef _mm512_cvtepi8_epi32
 #undef _mm512_cvtepu16_epi32
 #undef _mm512_cvtne2ps_pbh
 #undef _mm512_dpbf16_ps
@@ -115,6 +133,8 @@ static inline __m512 emu_shuffle_f32x4(__m512 a, __m512 b, int imm)
 #define _mm512_cvtph_ps(a)          emu_cvtph_ps(a)
 #define _mm512_cvtps_ph(a, mode)    emu_cvtps_ph(a)
 #define _mm512_cvtps_epi32(a)       emu_cvtps_epi32(a)
+#define _mm512_cvtepi32_ps(a)       emu_cvtepi32_ps(a)
+#define _mm512_cvtepi8_epi32(a)     emu_cvtepi8_epi32(a)
 #define _mm512_cvtepu16_epi32(a)    emu_cvtepu16_epi32(a)
 #define _mm512_cvtne2ps_pbh(a, b)   emu_cvtne2ps_pbh(a, b)
 #define _mm512_dpbf16_ps(acc, a, b) emu_dpbf16_ps(acc, a, b)
