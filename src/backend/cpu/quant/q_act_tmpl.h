@@ -46,21 +46,95 @@ static inline __attribute__((always_inline)) void act_sums(q_act *a, const int32
     if (super) a->d[ACT_REACH] = (float)reach;
 }
 
+/* |x| as an integer: ordered, NaN above infinity */
+static inline int32_t act_size(float x)
+{
+    int32_t u;
+    memcpy(&u, &x, sizeof u);
+    return u & 0x7fffffff;
+}
+static inline float act_of_size(int32_t u)
+{
+    float x;
+    memcpy(&x, &u, sizeof x);
+    return x;
+}
+
+/* Finds the Q_HIGH largest steps of 32 elements: where they begin, what is the largest in them and in the others */
+static void act_steps(uint8_t *at, int32_t *largest, int32_t *rest, const float *x)
+{
+    int32_t top[8];
+
+    for (int s = 0; s < 8; s++) {
+        const int32_t a = act_size(x[4 * s]), b = act_size(x[4 * s + 1]), c = act_size(x[4 * s + 2]), d = act_size(x[4 * s + 3]);
+        const int32_t ab = a > b ? a : b, cd = c > d ? c : d;
+        top[s] = ab > cd ? ab : cd;
+    }
+    *largest = *rest = 0;
+    for (int h = 0; h < Q_HIGH; h++) {
+        int best = 0;
+        for (int s = 1; s < 8; s++) best = top[s] > top[best] ? s : best;
+        at[h] = (uint8_t)(4 * best);
+        if (!h) *largest = top[best];
+        top[best] = -1;
+    }
+    for (int s = 0; s < 8; s++) *rest = top[s] > *rest ? top[s] : *rest;
+}
+
+/* 32 elements: q of the steps at `at` may reach Q_LARGE * 128, others 127 */
+static float act_scale_block(int32_t *q, uint8_t *at, const float *x)
+{
+    int32_t largest, others;
+    float amax, rest, top;
+
+    act_steps(at, &largest, &others, x);
+    amax = act_of_size(largest);
+    rest = act_of_size(others);
+    if (largest >= 0x7f800000 || amax < 1e-30f) {
+        memset(q, 0, 32 * sizeof *q);
+        return largest >= 0x7f800000 ? NAN : 0;
+    }
+    top = 127;
+    if (rest * (Q_LARGE * 128 / 127.0f) < amax) rest = amax, top = Q_LARGE * 128;
+    for (int i = 0; i < 32; i++) {
+        const float f = x[i] * (top / rest) + Q_MAGIC;
+        memcpy(&q[i], &f, sizeof f);
+    }
+    for (int i = 0; i < 32; i++) q[i] -= Q_MAGIC_BITS;
+    return rest / top;
+}
+
+/* q to a high part in the steps at `at` and a low one */
+static inline void act_split(q_act_block *b, int32_t *q, uint8_t at[8][Q_HIGH])
+{
+    memset(b->high, 0, sizeof b->high);
+    memcpy(b->at, at, sizeof b->at);
+    for (int i = 0; i < 8; i++)
+        for (int h = 0; h < Q_HIGH; h++)
+            for (int e = 32 * i + at[i][h]; e < 32 * i + at[i][h] + 4; e++) {
+                b->high[e] = (int8_t)((q[e] + 64) >> 7);
+                q[e] -= b->high[e] * 128;
+            }
+    for (int i = 0; i < Q_CHUNK; i++) b->a.q[i] = (int8_t)q[i];
+}
+
 static inline __attribute__((always_inline)) void act_pack(void *dst, size_t stride, const float *x, int64_t k, const bool super,
                                                            const int per_sum, const bool wide)
 {
     for (int64_t k0 = 0; k0 < k; k0 += Q_CHUNK, dst = (uint8_t *)dst + stride) {
         const int n = k - k0 < Q_CHUNK ? (int)(k - k0) : Q_CHUNK;
         int32_t q[Q_CHUNK];
+        uint8_t at[8][Q_HIGH] = { 0 };
         q_act *a = dst;
 
         memset(a, 0, offsetof(q_act, q));
         if (n < Q_CHUNK) memset(q, 0, sizeof q);
         if (super) a->d[0] = act_scale(q, x + k0, n);
         else
-            for (int i = 0; i < n / 32; i++) a->d[i] = act_scale(q + 32 * i, x + k0 + 32 * i, 32);
+            for (int i = 0; i < n / 32; i++) a->d[i] = act_scale_block(q + 32 * i, at[i], x + k0 + 32 * i);
         act_sums(a, q, super, per_sum);
-        if (wide)
+        if (!super && !wide) act_split(dst, q, at);
+        else if (wide)
             for (int i = 0; i < Q_CHUNK; i++) ((q_act_wide *)dst)->q[i] = (int16_t)q[i];
         else
             for (int i = 0; i < Q_CHUNK; i++) a->q[i] = (int8_t)q[i];

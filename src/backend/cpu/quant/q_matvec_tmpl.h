@@ -67,7 +67,7 @@ Q_INLINE void matvec_block(MV_ARGS, const size_t bytes, factor_fn factor, const 
 
     for (int i = 0; i < n; i++) y[i] = (vmf){ 0 };
     for (int64_t c = 0; c < k / 32; c++, w += bytes) {
-        const uint8_t *xc = x + (size_t)(c / 8) * sizeof(q_act);
+        const uint8_t *xc = x + (size_t)(c / 8) * sizeof(q_act_block);
         const int e = (int)(c % 8);
         vm isum[Q_FEW][MR];
         vmf d = { 0 }, m = { 0 };
@@ -79,7 +79,10 @@ Q_INLINE void matvec_block(MV_ARGS, const size_t bytes, factor_fn factor, const 
             const b32 q = decode(b, 0);
 
             if (c % 2 == 0) __builtin_prefetch(b + PREFETCH_ROWS * rb);
-            for (int i = 0; i < n; i++) isum[i][r] = mv_dot_1(q, ((const q_act *)(const void *)(xc + (size_t)i * ldx))->q + 32 * e, sgn);
+            for (int i = 0; i < n; i++) {
+                const q_act_block *xa = (const q_act_block *)(const void *)(xc + (size_t)i * ldx);
+                isum[i][r] = mv_dot_1(q, xa->a.q + 32 * e, sgn) + mv_dot_1(q, xa->high + 32 * e, sgn) * 128;
+            }
             d[r] = factor(b);
             if (has_min) m[r] = q_f16(b + at_m);
         }

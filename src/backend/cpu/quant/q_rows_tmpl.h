@@ -438,10 +438,13 @@ Q_INLINE void rows_8_blocks(vf *y, const uint8_t *w, const unpack_at *ahead, con
                 four_blocks(&lo, &hi, w + (size_t)(4 * g + e) * ahead->rb + 4 * h * t.bytes, t);
                 Q_UNROLL
                 for (int i = 0; i < n; i++) {
-                    const q_act *xa = (const q_act *)(const void *)(x + (size_t)i * ldx);
-                    const vi start = t.bias ? blocks_start(xa, 4 * h, t.bias) : (vi){ 0 };
-                    a[i][h][e] =
-                        q_dot8(q_dot8(start, (vi)lo, (vi)z_four(xa->q + 128 * h, 32)), (vi)hi, (vi)z_four(xa->q + 128 * h + 16, 32));
+                    const q_act_block *xa = (const q_act_block *)(const void *)(x + (size_t)i * ldx);
+                    vi v = { 0 };
+                    v = q_dot8(v, (vi)lo, (vi)z_four(xa->high + 128 * h, 32));
+                    v = q_dot8(v, (vi)hi, (vi)z_four(xa->high + 128 * h + 16, 32)) * 128;
+                    if (t.bias) v += blocks_start(&xa->a, 4 * h, t.bias);
+                    v = q_dot8(v, (vi)lo, (vi)z_four(xa->a.q + 128 * h, 32));
+                    a[i][h][e] = q_dot8(v, (vi)hi, (vi)z_four(xa->a.q + 128 * h + 16, 32));
                 }
             }
         }
@@ -478,7 +481,7 @@ Q_INLINE void rows_blocks(float *out, int64_t ldo, const unpack_at *at, int nr, 
 
     Q_UNROLL
     for (int i = 0; i < n; i++) y[i] = (vf){ 0 };
-    for (; k >= Q_CHUNK; k -= Q_CHUNK, u.w += 8 * t.bytes, u.ahead += 8 * t.bytes, x += sizeof(q_act))
+    for (; k >= Q_CHUNK; k -= Q_CHUNK, u.w += 8 * t.bytes, u.ahead += 8 * t.bytes, x += sizeof(q_act_block))
         rows_8_blocks(y, u.w, &u, x, ldx, n, t);
     if (k) { /* the last blocks, and zeros */
         uint8_t rest[Q_ROWS * Q_CHUNK * 2];

@@ -240,6 +240,40 @@ Q_INLINE bool fits_16(const uint8_t *x, size_t ldx, int n, const int max, const 
 #define TILE_5_8(CALL)
 #endif
 
+/* sum[i] += 128 times the high parts of block b, whose panel is at w: few elements of an activation row have any. */
+#ifdef Q_OWN_TILE_STEPS /* all of them: a panel of this kind has no step of 4 elements on its own */
+Q_INLINE void tile_high(vi sum[][NV], const uint8_t *w, const uint8_t *x, size_t ldx, const int n, int b, const bool sgn)
+{
+    va a[Q_TILE_X_MAX][NV];
+
+    tile_steps(a, w, x + offsetof(q_act_block, high) + 32 * b, ldx, n, Q_STEPS(32, sgn), sgn);
+    Q_UNROLL
+    for (int i = 0; i < n; i++) Q_UNROLL
+    for (int r = 0; r < NV; r++) sum[i][r] += q_total(a[i][r], sgn) * 128;
+}
+#else
+Q_INLINE void tile_high(vi sum[][NV], const uint8_t *w, const uint8_t *x, size_t ldx, const int n, int b, const bool sgn)
+{
+    Q_UNROLL
+    for (int i = 0; i < n; i++) {
+        const q_act_block *xa = (const q_act_block *)(const void *)(x + (size_t)i * ldx);
+        va a[NV];
+
+        Q_UNROLL
+        for (int r = 0; r < NV; r++) a[r] = (va){ 0 };
+        Q_UNROLL
+        for (int h = 0; h < Q_HIGH; h++) {
+            const int at = xa->at[b][h];
+            const va xx = q_bcast((const uint8_t *)xa->high + 32 * b + at);
+            Q_UNROLL
+            for (int r = 0; r < NV; r++) a[r] = q_dot(a[r], q_load(w + at * Q_ROWS + r * (QL * 4)), xx, sgn);
+        }
+        Q_UNROLL
+        for (int r = 0; r < NV; r++) sum[i][r] += q_total(a[r], sgn) * 128;
+    }
+}
+#endif
+
 /* bias: what every stored element has added */
 Q_INLINE void tile_block(float *acc, int64_t ldacc, const q_panel *p, const uint8_t *x, size_t ldx, const int n, int n_block,
                          const int n_add, const int bias, const bool has_min, const bool sgn)
@@ -261,6 +295,7 @@ Q_INLINE void tile_block(float *acc, int64_t ldacc, const q_panel *p, const uint
             for (int i = 0; i < n; i++) Q_UNROLL
             for (int r = 0; r < NV; r++) isum[i][r] = h ? isum[i][r] + q_total(a[i][r], sgn) : q_total(a[i][r], sgn);
         }
+        if (!(sgn && Q_WIDE_SIGNED)) tile_high(isum, p->q + b * 32 * Q_ROWS, x, ldx, n, b, sgn); /* 16-bit elements have all of it */
         Q_UNROLL
         for (int i = 0; i < n; i++) {
             const q_act *xa = (const q_act *)(const void *)(x + (size_t)i * ldx);

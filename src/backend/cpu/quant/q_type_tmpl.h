@@ -27,6 +27,11 @@ Q_INLINE float T_FN(factor)(const uint8_t *b) { return q_f16(b + T_D); }
 #endif
 
 #define T_CHUNK (T_BYTES * (T_SUB ? 1 : 8)) /* bytes of a chunk */
+#if T_SUB
+#define T_ACT q_act
+#else
+#define T_ACT q_act_block
+#endif
 
 #if T_SIGNED && Q_WIDE_SIGNED
 static void T_FN(unpack_many)(q_panel *p, const uint8_t *w, size_t rb, int n, int n_col)
@@ -137,7 +142,7 @@ static void T_FN(few_panels)(float *out, int64_t ldo, unpack_at u, int nr, const
     float acc[Q_FEW_MAX][Q_ROWS];
 
     memset(acc, 0, (size_t)n * sizeof *acc);
-    for (int64_t c = 0; c < k; c += Q_CHUNK, u.w += T_CHUNK, u.ahead += T_CHUNK, x += sizeof(q_act)) {
+    for (int64_t c = 0; c < k; c += Q_CHUNK, u.w += T_CHUNK, u.ahead += T_CHUNK, x += sizeof(T_ACT)) {
         u.n_col = k - c < Q_CHUNK ? (int)(k - c) : Q_CHUNK;
         T_FN(fill_rows)(u, nr);
         for (int i = 0; i < n; i += Q_TILE_X)
@@ -200,8 +205,8 @@ static const quant_kernel T_FN(kernel) = {
     .name = T_LABEL,
     .n_strip = T_SIGNED && Q_WIDE_SIGNED ? 2 : 4,
     .tile_x = Q_TILE_X,
-    .few_bytes = sizeof(q_act),
-    .many_bytes = T_SIGNED && Q_WIDE_SIGNED ? sizeof(q_act_wide) : sizeof(q_act),
+    .few_bytes = sizeof(T_ACT),
+    .many_bytes = T_SIGNED && Q_WIDE_SIGNED ? sizeof(q_act_wide) : sizeof(T_ACT),
 #if T_SUB
     .pack_few = T_SUB == 16 ? pack_super_16 : pack_super_32,
     .pack_many = T_SIGNED      ? pack_super_32_wide
@@ -236,3 +241,4 @@ static const quant_kernel T_FN(kernel) = {
 #undef T_TILE
 #undef T_TILE_FN
 #undef T_JOIN
+#undef T_ACT

@@ -6,6 +6,9 @@
  *     legacy blocks (32)   y += (d * I [+ m * S]) * dx[block]     I = sum q x,  S = sum x
  *     super-blocks (256)   y += (d * I [- dmin * M]) * dx         I = sum_j scale_j sum q x,  M = sum_j min_j sum x
  *
+ * For blocks of 32 some elements of x are integers of more than 8 bits (q_act_block): trained models have channels many times
+ * as large as their neighbours, and one scale for all would round those away.
+ *
  * every product and sum rounded by itself (no fused multiply-adds). Integers do not care about order, so the few-rows and
  * the many-rows kernels, every instruction set and every number of threads give the same bits.
  *
@@ -39,6 +42,10 @@ enum {
 /* Where a chunk has one scale, d[ACT_REACH] bounds the sums of products: the largest sum of |q| that `sum` is of. */
 enum { ACT_REACH = 1 };
 
+/* The steps of 4 elements in 32 that may be large, and how large: |q| <= Q_LARGE * 128, so that sums of 32 fit 16 bits. */
+enum { Q_HIGH = 2, Q_LARGE = 28 };
+_Static_assert(Q_HIGH * 4 * Q_LARGE * 128 + (32 - Q_HIGH * 4) * 127 <= INT16_MAX, "q_act.sum");
+
 /* One chunk of an activation row. x ~ d * q, |q| <= 127. A chunk whose largest |x| is below 1e-30 counts as zero; one that
  * holds an infinity or a NaN has d = NaN. */
 typedef struct q_act {
@@ -47,7 +54,15 @@ typedef struct q_act {
     int8_t q[Q_CHUNK];
 } q_act;
 
-/* The same with 16-bit elements: what some tiles read. */
+/* The same for blocks of 32, whose scale comes from all elements but the Q_HIGH steps with the largest: x ~ d * (q + 128 * high).
+ * `high` is zero outside those steps; sums count it. */
+typedef struct q_act_block {
+    q_act a;
+    uint8_t at[8][Q_HIGH]; /* where in the 32 elements those steps begin */
+    int8_t high[Q_CHUNK];
+} q_act_block;
+
+/* With 16-bit elements, q + 128 * high: what some tiles read. */
 typedef struct q_act_wide {
     float d[8];
     int16_t sum[16];
