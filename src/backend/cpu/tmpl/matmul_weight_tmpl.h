@@ -40,7 +40,7 @@ static inline __attribute__((always_inline)) void MM_CAT(matvec_n, W_NAME)(float
         if (i * W_ELEM % 64 == 0)
             for (int j = 0; j < nw; j++) {
                 __builtin_prefetch(w + (size_t)nw * (rb + (size_t)(i * W_ELEM)) + 64 * (size_t)j, 0, 2);
-                if (n == 1 && NEAR_BYTES) __builtin_prefetch(w + (size_t)j * rb + i * W_ELEM + NEAR_BYTES);
+                if (n == 1 && NEAR_BYTES > 0) __builtin_prefetch(w + (size_t)j * rb + i * W_ELEM + NEAR_BYTES);
             }
         for (int r = 0; r < n; r++) b[r] = DOT_LOAD(x + (size_t)r * ldx + i * DOT_ELEM);
         for (int j = 0; j < nw; j++) {
