@@ -92,13 +92,15 @@ static bool check_vector(binder *b, const tensor *t, int64_t n)
     return false;
 }
 
-static void make_weight(binder *b, weight *out, const tensor *t, int64_t n_row, int64_t n_col, const void *data)
+/* One of the backend's ways to take a matrix: ops->weight or ops->table. */
+typedef mo_status (*take_fn)(backend *be, weight *out, int32_t type, int64_t n_row, int64_t n_col, const void *data, mo_error *err);
+
+static void make_weight(binder *b, take_fn take, weight *out, const tensor *t, int64_t n_row, int64_t n_col, const void *data)
 {
     mo_status st;
 
     if (b->plan) return;
-    if ((st = b->be->ops->weight(b->be, out, t->type, n_row, n_col, data, b->err)) != MO_OK)
-        b->st = mo_fail_in(b->err, st, "tensor '%s'", t->name);
+    if ((st = take(b->be, out, t->type, n_row, n_col, data, b->err)) != MO_OK) b->st = mo_fail_in(b->err, st, "tensor '%s'", t->name);
 }
 
 /* What it needs: repacked bytes, or, in *as_is, those it has. */
@@ -119,7 +121,7 @@ static void bind_rows(binder *b, weight *out, int64_t row, int64_t n_row, int64_
     if (!(t = find(b, fmt, ap)) || !check_matrix(b, t, n_row_all, n_col)) return;
     row_bytes = dtype_row_bytes(t->type, n_col);
     count_weight(b, t->type, n_row, n_col, &b->bytes.mapped, (size_t)n_row * row_bytes);
-    make_weight(b, out, t, n_row, n_col, (const char *)t->data + (size_t)row * row_bytes);
+    make_weight(b, b->be->ops->weight, out, t, n_row, n_col, (const char *)t->data + (size_t)row * row_bytes);
 }
 
 void bind_weight(binder *b, weight *out, int64_t n_row, int64_t n_col, const char *fmt, ...)
@@ -134,7 +136,6 @@ void bind_weight(binder *b, weight *out, int64_t n_row, int64_t n_col, const cha
 void bind_lookup(binder *b, weight *out, int64_t n_row, int64_t n_col, const char *fmt, ...)
 {
     const tensor *t;
-    mo_status st;
     va_list ap;
 
     memset(out, 0, sizeof *out);
@@ -143,9 +144,7 @@ void bind_lookup(binder *b, weight *out, int64_t n_row, int64_t n_col, const cha
     va_end(ap);
     if (!t || !check_matrix(b, t, n_row, n_col)) return;
     b->bytes.lookup += (size_t)n_row * dtype_row_bytes(t->type, n_col);
-    if (b->plan) return;
-    if ((st = b->be->ops->table(b->be, out, t->type, n_row, n_col, t->data, b->err)) != MO_OK)
-        b->st = mo_fail_in(b->err, st, "tensor '%s'", t->name);
+    make_weight(b, b->be->ops->table, out, t, n_row, n_col, t->data);
 }
 
 void bind_weight_rows(binder *b, weight *out, int64_t row, int64_t n_row, int64_t n_row_all, int64_t n_col, const char *fmt, ...)
@@ -220,7 +219,7 @@ void bind_weight_transposed(binder *b, weight *out, void **owned, int64_t n_row,
         transpose(*owned, flat ? (const void *)flat : t->data, n_row, n_col, dtype_get(as.type)->block_bytes);
         memset((char *)*owned + bytes, 0, MO_ALIGN);
     }
-    make_weight(b, out, &as, n_col, n_row, *owned);
+    make_weight(b, b->be->ops->weight, out, &as, n_col, n_row, *owned);
 done:
     if (b->st != MO_OK || out->packed) { /* repacked, the copy has done its work */
         mo_free(*owned);

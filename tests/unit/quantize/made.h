@@ -67,34 +67,33 @@ static inline mo_status made_type(const char *in, const char *out, gguf_role rol
     return st;
 }
 
-/* Logits of all N_ID tokens of a fixed text, [N_ID, n_vocab] malloc'd. */
-static inline mo_status made_logits(const char *path, float **out, int32_t *n_vocab, mo_error *err)
+/* Logits [N_ID, n_vocab] of a fixed text, and hidden states [N_ID, n_embd] unless NULL, in calls of n_batch rows. */
+static inline mo_status made_outputs(const checkpoint *ck, const cpu_backend_opts *cpu, int n_batch, float *logits, float *hidden,
+                                     mo_error *err)
 {
-    const checkpoint_opts alone = { .no_vision = true, .no_audio = true };
-    const cpu_backend_opts cpu = { .n_thread = 1, .isa_mask = MO_ISA_ALL, .exact_quant = true };
-    int32_t id[N_ID];
+    const llm_config *c = &ck->cfg.llm;
+    const kv_shape shape = llm_kv_shape(c, MO_F32);
     kv_seq kv = { 0 }, *seq[N_ID];
-    uint8_t want[N_ID];
-    checkpoint ck = { 0 };
+    kv_pool pages = { 0 };
+    scratch s = scratch_plan();
     backend *be = NULL;
     llm *m = NULL;
-    scratch s = scratch_plan();
-    kv_pool pages = { 0 };
-    kv_shape shape;
+    int32_t id[N_ID];
+    uint8_t want[N_ID];
     mo_status st;
 
-    *out = NULL;
-    for (int i = 0; i < N_ID; i++) id[i] = (i * 37 + 11) % 256, seq[i] = &kv, want[i] = LLM_WANT_LOGITS;
-    if ((st = checkpoint_open(&ck, path, &alone, err)) != MO_OK) return st;
-    *n_vocab = ck.cfg.llm.n_vocab;
-    shape = llm_kv_shape(&ck.cfg.llm, MO_F32);
-    *out = calloc((size_t)N_ID * (size_t)*n_vocab, sizeof **out);
-    llm_carve(&s, &ck.cfg.llm, N_ID);
-    if ((st = cpu_backend_new(&be, &cpu, err)) == MO_OK && (st = llm_load(&m, be, ck.ts, &ck.cfg.llm, false, NULL, err)) == MO_OK &&
-        (st = scratch_alloc(&s, be, err)) == MO_OK && (st = kv_pool_init(&pages, be, &shape, 4, err)) == MO_OK &&
-        (st = kv_seq_init(&kv, &pages, 128, err)) == MO_OK) {
-        llm_batch b = { .n_row = N_ID, .token = id, .seq = seq, .want = want };
-        st = llm_forward(m, &s, N_ID, &b, *out, NULL, err);
+    for (int i = 0; i < N_ID; i++) {
+        id[i] = (i * 37 + 11) % 256;
+        seq[i] = &kv;
+        want[i] = (uint8_t)(LLM_WANT_LOGITS | (hidden ? LLM_WANT_HIDDEN : 0));
+    }
+    llm_carve(&s, c, N_ID);
+    if ((st = cpu_backend_new(&be, cpu, err)) == MO_OK && (st = llm_load(&m, be, ck->ts, c, false, NULL, err)) == MO_OK &&
+        (st = scratch_alloc(&s, be, err)) == MO_OK && (st = kv_pool_init(&pages, be, &shape, 4, err)) == MO_OK)
+        st = kv_seq_init(&kv, &pages, 128, err);
+    for (int i = 0; i < N_ID && st == MO_OK; i += n_batch) {
+        const llm_batch b = { .n_row = N_ID - i < n_batch ? N_ID - i : n_batch, .token = id + i, .seq = seq, .want = want };
+        st = llm_forward(m, &s, N_ID, &b, logits + i * c->n_vocab, hidden ? hidden + i * c->n_embd : NULL, err);
     }
     kv_seq_free(&kv);
     kv_pool_free(&pages);
@@ -103,6 +102,28 @@ static inline mo_status made_logits(const char *path, float **out, int32_t *n_vo
         scratch_free(&s, be);
         be->ops->destroy(be);
     }
+    return st;
+}
+
+static inline mo_status made_open_llm(checkpoint *ck, const char *path, mo_error *err)
+{
+    const checkpoint_opts alone = { .no_vision = true, .no_audio = true };
+
+    return checkpoint_open(ck, path, &alone, err);
+}
+
+/* The logits of a file or folder in float32, malloc'd. */
+static inline mo_status made_logits(const char *path, float **out, int32_t *n_vocab, mo_error *err)
+{
+    const cpu_backend_opts cpu = { .n_thread = 1, .isa_mask = MO_ISA_ALL, .exact_quant = true };
+    checkpoint ck = { 0 };
+    mo_status st;
+
+    *out = NULL;
+    if ((st = made_open_llm(&ck, path, err)) != MO_OK) return st;
+    *n_vocab = ck.cfg.llm.n_vocab;
+    if (!(*out = calloc((size_t)N_ID * (size_t)*n_vocab, sizeof **out))) abort();
+    st = made_outputs(&ck, &cpu, N_ID, *out, NULL, err);
     checkpoint_close(&ck);
     return st;
 }

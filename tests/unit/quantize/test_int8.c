@@ -23,38 +23,12 @@ static char hf[64];
 
 /* ---- running ----------------------------------------------------------------------------------------------------- */
 
-/* All N_ID rows in calls of n_batch: logits, then hidden states, [N_ID, N_OUT]. */
+/* Logits, then hidden states, [N_ID, N_OUT]. */
 static mo_status outputs(float *out, const checkpoint *ck, unsigned isa, bool exact, int n_batch, mo_error *err)
 {
     const cpu_backend_opts cpu = { .n_thread = 1, .isa_mask = isa, .exact_quant = exact };
-    kv_shape shape = llm_kv_shape(&ck->cfg.llm, MO_F32);
-    kv_seq kv = { 0 }, *seq[N_ID];
-    kv_pool pages = { 0 };
-    scratch s = scratch_plan();
-    backend *be = NULL;
-    llm *m = NULL;
-    int32_t id[N_ID];
-    uint8_t want[N_ID];
-    mo_status st;
 
-    for (int i = 0; i < N_ID; i++) id[i] = (i * 37 + 11) % 256, seq[i] = &kv, want[i] = LLM_WANT_LOGITS | LLM_WANT_HIDDEN;
-    llm_carve(&s, &ck->cfg.llm, N_ID);
-    if ((st = cpu_backend_new(&be, &cpu, err)) == MO_OK && (st = llm_load(&m, be, ck->ts, &ck->cfg.llm, false, NULL, err)) == MO_OK &&
-        (st = scratch_alloc(&s, be, err)) == MO_OK && (st = kv_pool_init(&pages, be, &shape, 4, err)) == MO_OK)
-        st = kv_seq_init(&kv, &pages, 128, err);
-    for (int i = 0; i < N_ID && st == MO_OK; i += n_batch) {
-        const int n = N_ID - i < n_batch ? N_ID - i : n_batch;
-        llm_batch b = { .n_row = n, .token = id + i, .seq = seq, .want = want };
-        st = llm_forward(m, &s, N_ID, &b, out + i * N_VOCAB, out + N_ID * N_VOCAB + i * N_EMBD, err);
-    }
-    kv_seq_free(&kv);
-    kv_pool_free(&pages);
-    llm_free(m);
-    if (be) {
-        scratch_free(&s, be);
-        be->ops->destroy(be);
-    }
-    return st;
+    return made_outputs(ck, &cpu, n_batch, out, out + N_ID * N_VOCAB, err);
 }
 
 static double error_over_size(const float *got, const float *want, int n)
@@ -96,12 +70,6 @@ static void check_model(const char *name, const checkpoint *ck)
     free(all);
 }
 
-static mo_status open_alone(checkpoint *ck, const char *path, mo_error *err)
-{
-    const checkpoint_opts alone = { .no_vision = true, .no_audio = true };
-    return checkpoint_open(ck, path, &alone, err);
-}
-
 /* ---- what we write ----------------------------------------------------------------------------------------------- */
 
 TEST(file_types)
@@ -115,7 +83,7 @@ TEST(file_types)
         checkpoint ck;
         if (!file_type_is_quantised(t) || t->needs_imatrix) continue;
         CHECK_OK(made_type(hf, path, GGUF_ROLE_LLM, t->name, &err));
-        CHECK_OK(open_alone(&ck, path, &err));
+        CHECK_OK(made_open_llm(&ck, path, &err));
         check_model(t->name, &ck);
         checkpoint_close(&ck);
         unlink(path);
@@ -189,7 +157,7 @@ TEST(block_types_that_are_only_read)
         checkpoint ck;
         uint8_t *made[64];
         int n = 0;
-        CHECK_OK(open_alone(&ck, hf, &err));
+        CHECK_OK(made_open_llm(&ck, hf, &err));
         for (size_t i = 0; i < tensors_count(ck.ts); i++) {
             const tensor *t = tensors_at(ck.ts, i);
             if (t->n_dim != 2 || t->dim[1] % QK || strstr(t->name, "embed") || n == 64) continue;
