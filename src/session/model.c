@@ -278,15 +278,17 @@ static void progress(const mo_model *m, const char *what, double fraction)
     if (m->opts.progress) m->opts.progress(m->opts.user, what, fraction);
 }
 
-enum { PROGRESS_TOKENIZER = 30 }; /* percent that are done when weights begin */
+enum { PROGRESS_TOKENIZER = 30, PROGRESS_PRELOAD = 80 }; /* percent that are done when weights begin, and when they are read ahead */
 
 /* Weights that are packed take their time; without any, loading is over at once. */
 static void packed(void *user, size_t bytes)
 {
     mo_model *m = user;
+    const int end = m->opts.preload ? PROGRESS_PRELOAD : 99;
 
     m->n_packed += bytes;
-    progress(m, "loading", (PROGRESS_TOKENIZER + (99 - PROGRESS_TOKENIZER) * (double)m->n_packed / (double)m->plan.weights_repacked) / 100);
+    progress(m, "loading",
+             (PROGRESS_TOKENIZER + (end - PROGRESS_TOKENIZER) * (double)m->n_packed / (double)m->plan.weights_repacked) / 100);
 }
 
 /* Configuration, tensors, backend and plan; no weights yet. */
@@ -348,32 +350,38 @@ static mo_status load_modules(mo_model *m, mo_error *err)
     return scratch_alloc(&m->scratch, m->be, err);
 }
 
-/* Every matrix that decode reads, piece by piece as the progress bar likes it, from `from` to `to` of it. */
-static void populate(const mo_model *m, double from, double to)
+/* Every matrix that decode reads where it is mapped, piece by piece as the progress bar likes it, from `from` to `to` of it.
+ * False: there is none, all are packed. */
+static bool populate(const mo_model *m, double from, double to)
 {
     const llm *l = m->llm;
     const int32_t n_layer = l->cfg.n_layer;
+    bool any = false;
 
     for (int32_t i = 0; i <= n_layer; i++) {
         const llm_layer *y = &l->layer[i];
         const weight *all[] = { &y->w_q, &y->w_k, &y->w_v, &y->w_o, &y->w_gate, &y->w_up, &y->w_down }, *head[] = { &l->head };
         const weight **w = i < n_layer ? all : head;
-        for (size_t k = 0; k < (i < n_layer ? sizeof all / sizeof *all : 1); k++)
-            if (!w[k]->packed) (void)memory_populate(w[k]->data, w[k]->row_bytes * (size_t)w[k]->n_row);
+        for (size_t k = 0; k < (i < n_layer ? sizeof all / sizeof *all : 1); k++) {
+            if (w[k]->packed) continue;
+            any = true;
+            (void)memory_populate(w[k]->data, w[k]->row_bytes * (size_t)w[k]->n_row);
+        }
         progress(m, "loading", from + (to - from) * i / (n_layer + 1));
     }
+    return any;
 }
 
 /* A second reading only where the first found them in small pages. */
 static void preload(const mo_model *m)
 {
-    const double enough = 0.9;
+    const double enough = 0.9, from = PROGRESS_PRELOAD / 100.0, half = (from + 1) / 2;
     char message[128];
 
-    populate(m, 0.8, 0.9);
+    if (!populate(m, from, half)) return;
     if (tensors_huge_share(m->ts) < enough) {
         tensors_forget(m->ts);
-        populate(m, 0.9, 1);
+        (void)populate(m, half, 1);
     }
     snprintf(message, sizeof message, "the weights are in memory, %.0f %% of them in huge pages", 100 * tensors_huge_share(m->ts));
     say(m, message);
