@@ -101,7 +101,7 @@ static int parse(options *o, int argc, char **argv)
     int n, code = options_parse(&table, argc, argv, &n);
 
     if (code < 0) code = model_options_check(&o->m);
-    take_audio_encoder(o);
+    if (code < 0) take_audio_encoder(o);
     if (code < 0 && o->no_image_id) s->image_ids = MO_OFF;
     if (code < 0 && s->temperature <= 0) s->greedy = 1;
     return code;

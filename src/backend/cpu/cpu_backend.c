@@ -212,7 +212,6 @@ fail:
 mo_status cpu_backend_new(backend **out, const cpu_backend_opts *opts, mo_error *err)
 {
     kernels k;
-
     mo_status st;
 
     kernels_init(&k, cpu_isa() & opts->isa_mask, opts->fast || opts->int8);

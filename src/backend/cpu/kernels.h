@@ -70,8 +70,7 @@ typedef struct attn_strip {
 } attn_strip;
 
 /* Online softmax over one tile:  s = q k^T;  m' = max(m, s);  p = exp(s - m');
- * o = o * exp(m - m') + p v;  l = l * exp(m - m') + sum p.  What lies past a row's
- * n_key adds nothing, whatever it holds.
+ * o = o * exp(m - m') + p v;  l = l * exp(m - m') + sum p.  What lies past a row's n_key adds nothing, whatever it holds.
  * ld: elements between rows of k and v. */
 typedef void (*attn_tile_fn)(const attn_strip *t, const void *k, const void *v, int64_t ld);
 
@@ -111,8 +110,8 @@ typedef struct kernels {
     /* kt[d * ATTN_KEYS + i] = k[i * ldk + d] for i < n_key, d < head_dim; zero for other i < ATTN_KEYS. */
     void (*attn_pack_kt)(float *kt, const float *k, int64_t ldk, int n_key, int head_dim);
     /* The same in reduced precision, NULL: none. k: [(head_dim + 1) / 2][ATTN_KEYS], v: [(n_key + 1) / 2][ld] pairs of bf16,
-     * made by the two below; missing numbers of pairs are zero. All rows of a strip
-     * see the same number of keys. */
+     * made by the two below; missing numbers of pairs are zero. All rows of a strip see the
+     * same number of keys. */
     attn_tile_fn attn_tile_pairs;
     void (*attn_pack_k_pairs)(void *kt, const float *k, int64_t ldk, int n_key, int head_dim);
     void (*attn_pack_v_pairs)(void *vp, const float *v, int64_t ldv, int n_key, int head_dim, int hd_pad);
