@@ -6,16 +6,22 @@
  * factor_<type>(b): d.
  */
 #define Q_INLINE static inline __attribute__((always_inline))
-/* Unrolled, the instrumented code takes a compiler minutes. */
+/* Kernels are made for every constant number of activation rows, their loops unrolled: a compiler's minutes. Where speed is
+ * not the point (Q_SMALL: instrumented, emulated or plain C) one body takes any number. */
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define Q_SMALL 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(MO_EMULATE_VNNI)
+#undef Q_SMALL
+#define Q_SMALL 1
+#endif
+#ifndef Q_SMALL
+#define Q_SMALL 0
+#endif
+#if Q_SMALL
 #define Q_UNROLL
-#endif
-#endif
-#if defined(Q_UNROLL) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#ifndef Q_UNROLL
-#define Q_UNROLL
-#endif
 #elif defined(__clang__)
 #define Q_UNROLL _Pragma("unroll")
 #else

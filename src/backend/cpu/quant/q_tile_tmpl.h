@@ -220,24 +220,31 @@ Q_INLINE bool fits_16(const uint8_t *x, size_t ldx, int n, const int max, const 
 }
 #endif
 
-/* CALL(n) with a constant n of 1 … Q_TILE_X */
-#define TILE_1_4(CALL)                                                                                                                     \
+/* CALL(n) with a constant n of 1 … 4, 8 */
+#if Q_SMALL
+#define CALL_1_4(CALL, n) CALL(n);
+#define CALL_1_8          CALL_1_4
+#else
+#define CALL_1_4(CALL, n)                                                                                                                  \
+    switch (n) {                                                                                                                           \
     case 1: CALL(1); break;                                                                                                                \
     case 2: CALL(2); break;                                                                                                                \
     case 3: CALL(3); break;                                                                                                                \
-    case 4:                                                                                                                                \
-        CALL(4);                                                                                                                           \
-        break
-#if Q_TILE_X > 4
-#define TILE_5_8(CALL)                                                                                                                     \
+    case 4: CALL(4); break;                                                                                                                \
+    }
+#define CALL_1_8(CALL, n)                                                                                                                  \
+    switch (n) {                                                                                                                           \
     case 5: CALL(5); break;                                                                                                                \
     case 6: CALL(6); break;                                                                                                                \
     case 7: CALL(7); break;                                                                                                                \
-    case 8:                                                                                                                                \
-        CALL(8);                                                                                                                           \
-        break
+    case 8: CALL(8); break;                                                                                                                \
+    default: CALL_1_4(CALL, n)                                                                                                             \
+    }
+#endif
+#if Q_TILE_X > 4
+#define CALL_TILE CALL_1_8
 #else
-#define TILE_5_8(CALL)
+#define CALL_TILE CALL_1_4
 #endif
 
 /* sum[i] += 128 times the high parts of block b, whose panel is at w: few elements of an activation row have any. */

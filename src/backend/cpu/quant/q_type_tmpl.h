@@ -110,10 +110,7 @@ static void T_FN(TILE_NAME)(float *acc, int64_t ldacc, const q_panel *p, const u
 #define TILE_CALL(i) tile_block(acc, ldacc, p, x, ldx, i, n_col / 32, T_N_ADD, T_PANEL_BIAS + T_BIAS, T_MINS == MIN_FLOAT, T_SIGNED)
 #endif
     (void)n_col;
-    switch (n) {
-        TILE_1_4(TILE_CALL);
-        TILE_5_8(TILE_CALL);
-    }
+    CALL_TILE(TILE_CALL, n)
 #undef TILE_CALL
 }
 #undef TILE_NAME
@@ -126,10 +123,7 @@ static void T_FN(tile)(float *acc, int64_t ldacc, const q_panel *p, const uint8_
         T_FN(tile_32)(acc, ldacc, p, x, ldx, n, n_col);
         return;
     }
-    switch (n) {
-        TILE_1_4(TILE_CALL);
-        TILE_5_8(TILE_CALL);
-    }
+    CALL_TILE(TILE_CALL, n)
 #undef TILE_CALL
 }
 #endif
@@ -169,10 +163,7 @@ static void T_FN(matvec)(float *out, int64_t ldo, const uint8_t *w, size_t rb, i
         T_FN(few_panels)(out, ldo, u, nr, x, ldx, n, k);
 #else
         if (nr < Q_ROWS || n > ROWS_X_MAX) T_FN(few_panels)(out, ldo, u, nr, x, ldx, n, k);
-        else if (n == 1) ROWS_CALL(1);
-        else if (n == 2) ROWS_CALL(2);
-        else if (n == 3) ROWS_CALL(3);
-        else ROWS_CALL(4);
+        else CALL_1_4(ROWS_CALL, n)
 #endif
 #undef ROWS_CALL
     }
@@ -190,12 +181,7 @@ static void T_FN(matvec)(float *out, int64_t ldo, const uint8_t *w, size_t rb, i
 #endif
     for (int64_t r = 0; r < n_row; r += MR, w += MR * rb, out += MR) {
         const int nr = n_row - r < MR ? (int)(n_row - r) : MR;
-        switch (n) {
-        case 1: MATVEC_CALL(1); break;
-        case 2: MATVEC_CALL(2); break;
-        case 3: MATVEC_CALL(3); break;
-        case 4: MATVEC_CALL(4); break;
-        }
+        CALL_1_4(MATVEC_CALL, n)
     }
 #undef MATVEC_CALL
 }

@@ -12,6 +12,7 @@
 
 #pragma GCC diagnostic ignored "-Wpsabi" /* 32-byte vectors never leave this file */
 
+#define Q_SMALL     1
 #define Q_LANES     4
 #define Q_PANEL_FEW 0
 #define Q_JOIN      0
