@@ -74,11 +74,6 @@ void file_map_close(file_map *m)
     memset(m, 0, sizeof *m);
 }
 
-void file_map_release(const file_map *m)
-{
-    if (m->data) (void)madvise((void *)(uintptr_t)m->data, m->size, MADV_DONTNEED);
-}
-
 void file_map_forget(const file_map *m, const char *path)
 {
 #if defined(__linux__)
@@ -86,7 +81,7 @@ void file_map_forget(const file_map *m, const char *path)
 
     if (fd < 0) return;
     (void)fdatasync(fd); /* what is not on the disk yet is not dropped */
-    file_map_release(m);
+    memory_release(m->data, m->size);
     (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
     close(fd);
 #else

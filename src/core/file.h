@@ -20,9 +20,6 @@ typedef struct file_map {
 mo_status file_map_open(file_map *m, const char *path, mo_error *err);
 void file_map_close(file_map *m); /* accepts a zeroed map */
 
-/* Takes the file's pages out of this process's resident memory; the system keeps them cached, and reading maps them again. */
-void file_map_release(const file_map *m);
-
 /* Makes the system forget what it has cached of the file, as far as nobody else has it mapped: it is read anew, in the pages that
  * file_map_open wished for. `path`: where it was opened. */
 void file_map_forget(const file_map *m, const char *path);

@@ -186,3 +186,11 @@ bool memory_populate(const void *p, size_t n)
     return !n;
 #endif
 }
+
+void memory_release(const void *p, size_t n)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = ((uintptr_t)p + page - 1) / page * page,
+                    to = ((uintptr_t)p + n) / page * page;
+
+    if (from < to) (void)madvise((void *)from, to - from, MADV_DONTNEED);
+}

@@ -32,4 +32,8 @@ uint64_t memory_huge(const void *p, size_t n, uint64_t *resident);
  * cannot, or the file is shorter than it was; they come when they are used. */
 bool memory_populate(const void *p, size_t n);
 
+/* Gives back what of a mapped file's n bytes from p on is in this process's memory, whole pages only; they come again when they
+ * are used. Nothing but mapped files may be given: memory of other kinds would lose what it holds. */
+void memory_release(const void *p, size_t n);
+
 #endif

@@ -9,6 +9,7 @@
 
 #include "core/alloc.h"
 #include "core/memory.h"
+#include "core/memory.h"
 
 /* Room for one more element in a growing array. */
 static bool grow(void **p, size_t n, size_t *cap, size_t size)
@@ -57,9 +58,14 @@ double tensors_huge_share(const tensors *ts)
     return all ? (double)huge / (double)all : 0;
 }
 
-void tensors_release(const tensors *ts)
+void tensors_release(const tensors *ts, const tensor *t, size_t at, size_t n)
 {
-    for (size_t i = 0; i < ts->n_file; i++) file_map_release(&ts->file[i].map);
+    const uint8_t *p = t->data;
+
+    for (size_t i = 0; i < ts->n_file; i++) {
+        const file_map *m = &ts->file[i].map;
+        if (p >= m->data && p < m->data + m->size) memory_release(p + at, n);
+    }
 }
 
 void tensors_forget(const tensors *ts)

@@ -34,8 +34,9 @@ void tensors_close(tensors *ts);                       /* accepts NULL; unmaps *
 
 /* The share of what is in memory of the mapped files that is seen through huge pages; 0 where the system does not tell. */
 double tensors_huge_share(const tensors *ts);
-void tensors_release(const tensors *ts); /* file_map_release of every file */
-void tensors_forget(const tensors *ts); /* file_map_forget of every file */
+/* memory_release of t's bytes [at, at + n), if t lies in a mapped file. */
+void tensors_release(const tensors *ts, const tensor *t, size_t at, size_t n);
+void tensors_forget(const tensors *ts);        /* file_map_forget of every file */
 
 /* A safetensors file, or a directory with model.safetensors(.index.json) or any *.safetensors shards. */
 mo_status tensors_open_safetensors(tensors **out, const char *path, mo_error *err);

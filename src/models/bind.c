@@ -122,6 +122,7 @@ static void bind_rows(binder *b, weight *out, int64_t row, int64_t n_row, int64_
     row_bytes = dtype_row_bytes(t->type, n_col);
     count_weight(b, t->type, n_row, n_col, &b->bytes.mapped, (size_t)n_row * row_bytes);
     make_weight(b, b->be->ops->weight, out, t, n_row, n_col, (const char *)t->data + (size_t)row * row_bytes);
+    if (out->packed) tensors_release(b->ts, t, (size_t)row * row_bytes, (size_t)n_row * row_bytes); /* packing has read it */
 }
 
 void bind_weight(binder *b, weight *out, int64_t n_row, int64_t n_col, const char *fmt, ...)
@@ -217,6 +218,7 @@ void bind_weight_transposed(binder *b, weight *out, void **owned, int64_t n_row,
             goto done;
         }
         transpose(*owned, flat ? (const void *)flat : t->data, n_row, n_col, dtype_get(as.type)->block_bytes);
+        tensors_release(b->ts, t, 0, t->n_bytes);
         memset((char *)*owned + bytes, 0, MO_ALIGN);
     }
     make_weight(b, b->be->ops->weight, out, &as, n_col, n_row, *owned);

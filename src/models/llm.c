@@ -59,15 +59,15 @@ static mo_status make_inv_freq(llm *m, mo_error *err)
 static void bind_all(binder *b, llm *m)
 {
     const llm_config *c = &m->cfg;
-
+    /* "Use lm_head if present, else the embeddings": MiniCPM-V 2.0 ties and still carries one. */
     bool has_head = !c->is_tied || bind_has(b, "%slm_head.weight", c->prefix);
 
     if (has_head) bind_lookup(b, &m->embd, c->n_vocab, c->n_embd, "%smodel.embed_tokens.weight", c->prefix);
     else bind_weight(b, &m->embd, c->n_vocab, c->n_embd, "%smodel.embed_tokens.weight", c->prefix);
+    /* The largest first: should it be packed, what packing takes beside it is not added to all the others. */
+    if (has_head) bind_weight(b, &m->head, c->n_vocab, c->n_embd, "%slm_head.weight", c->prefix);
     for (int il = 0; il < c->n_layer; il++) bind_layer(b, &m->layer[il], c, il);
     bind_vector(b, &m->out_norm, c->n_embd, "%smodel.norm.weight", c->prefix);
-    /* "Use lm_head if present, else the embeddings": MiniCPM-V 2.0 ties and still carries one. */
-    if (has_head) bind_weight(b, &m->head, c->n_vocab, c->n_embd, "%slm_head.weight", c->prefix);
 }
 
 mo_status llm_load(llm **out, backend *be, const tensors *ts, const llm_config *cfg, bool plan, bind_bytes *bytes, mo_error *err)

@@ -399,7 +399,6 @@ mo_status mo_model_open(mo_model **out, const char *path, const mo_model_opts *o
     if ((st = checkpoint_tokenizer(&m->tok, path, m->meta, err)) != MO_OK) goto fail;
     progress(m, "loading", PROGRESS_TOKENIZER / 100.0);
     if ((st = load_modules(m, err)) != MO_OK) goto fail;
-    if (m->opts.int8) tensors_release(m->ts); /* packing read every weight; most are not needed again */
     if (m->opts.preload) preload(m);
     progress(m, "loading", 1);
     *out = m;

@@ -275,6 +275,10 @@ TEST(large_files)
         const bool is_there = memory_populate(m.data + 5, m.size - 5); /* from the middle of a page */
         CHECK(memory_huge(m.data, m.size, &resident) <= resident);
         CHECK(!is_there || resident >= m.size); /* whole pages */
+        memory_release(m.data + 5, m.size - 5);
+        memory_huge(m.data, m.size, &resident);
+        CHECK(resident <= 2 * (size_t)sysconf(_SC_PAGESIZE)); /* the first page, and the last where it is not full */
+        CHECK(m.data[size[i] - 3] == 'e' && !m.data[size[i] / 2]);
         file_map_forget(&m, path);
         CHECK(m.data[size[i] - 3] == 'e' && !m.data[size[i] / 2]);
         file_map_close(&m);
