@@ -46,7 +46,16 @@ unsigned cpu_isa(void)
     return isa;
 }
 
+bool cpu_bf16_is_fast(void)
+{
+    unsigned max, id[3];
+
+    return __get_cpuid(0, &max, &id[0], &id[2], &id[1]) && !memcmp(id, "AuthenticAMD", sizeof id); /* in ebx, edx, ecx */
+}
+
 #elif defined(__aarch64__)
+
+bool cpu_bf16_is_fast(void) { return false; }
 
 /* fp32 FMA and fp16 conversion are in the base instruction set. Bits: Linux uapi asm/hwcap.h. */
 unsigned cpu_isa(void)
@@ -61,6 +70,7 @@ unsigned cpu_isa(void)
 
 #else
 
+bool cpu_bf16_is_fast(void) { return false; }
 unsigned cpu_isa(void) { return MO_ISA_GENERIC; }
 
 #endif

@@ -6,6 +6,7 @@ int n_isa_case;
 
 #ifdef HAVE_AVX512_EMULATED
 void kernels_init_avx512_emulated(kernels *k);
+void kernels_init_avx512_i16_emulated(kernels *k);
 void kernels_init_avx512_bf16_emulated(kernels *k);
 void kernels_init_avx512_bf16_attention_emulated(kernels *k);
 #endif
@@ -37,9 +38,15 @@ void isa_cases_init(void)
     if (have & MO_ISA_NEON) add_case("neon", MO_ISA_NEON, false);
 #ifdef __x86_64__
     if (have & MO_ISA_AVX512) add_case("avx512", MO_ISA_AVX2 | MO_ISA_AVX512, false);
+    if (have & MO_ISA_AVX512_VNNI) add_case("avx512 (16-bit blocks)", MO_ISA_AVX2 | MO_ISA_AVX512 | MO_ISA_AVX512_VNNI, true);
     if (have & MO_ISA_AVX512_BF16) add_case("avx512_bf16", MO_ISA_AVX2 | MO_ISA_AVX512 | MO_ISA_AVX512_BF16, true);
 #ifdef HAVE_AVX512_EMULATED
     if ((mask & MO_ISA_AVX512) && !(have & MO_ISA_AVX512)) kernels_init_avx512_emulated(add_case("avx512 (emulated)", 0, false));
+    if ((mask & MO_ISA_AVX512_VNNI) && !(have & MO_ISA_AVX512_VNNI)) {
+        kernels *k = add_case("avx512 (16-bit blocks, emulated)", 0, false);
+        kernels_init_avx512_emulated(k);
+        kernels_init_avx512_i16_emulated(k);
+    }
     if ((mask & MO_ISA_AVX512_BF16) && !(have & MO_ISA_AVX512_BF16)) {
         kernels *k = add_case("avx512_bf16 (emulated)", 0, false);
         kernels_init_avx512_emulated(k);

@@ -107,6 +107,20 @@ static inline __m512 emu_dpbf16_ps(__m512 acc, __m512i a, __m512i b)
     return acc;
 }
 
+/* Lane i: acc + a[2i] b[2i] + a[2i+1] b[2i+1] of int16 (Intel SDM, VPDPWSSD). */
+static inline __m512i emu_dpwssd_epi32(__m512i acc, __m512i a, __m512i b)
+{
+    int16_t x[32], y[32];
+    int32_t s[16];
+
+    memcpy(s, &acc, 64);
+    memcpy(x, &a, 64);
+    memcpy(y, &b, 64);
+    for (int i = 0; i < 32; i++) s[i / 2] += x[i] * y[i];
+    memcpy(&acc, s, 64);
+    return acc;
+}
+
 /* Two 128-bit lanes of a, then two of b. */
 static inline __m512 emu_shuffle_f32x4(__m512 a, __m512 b, int imm)
 {
@@ -138,6 +152,8 @@ static inline __m512 emu_shuffle_f32x4(__m512 a, __m512 b, int imm)
 #define _mm512_cvtepu16_epi32(a)    emu_cvtepu16_epi32(a)
 #define _mm512_cvtne2ps_pbh(a, b)   emu_cvtne2ps_pbh(a, b)
 #define _mm512_dpbf16_ps(acc, a, b) emu_dpbf16_ps(acc, a, b)
-#define __m512bh                    __m512i
+#undef _mm512_dpwssd_epi32
+#define _mm512_dpwssd_epi32(acc, a, b) emu_dpwssd_epi32(acc, a, b)
+#define __m512bh                       __m512i
 
 #endif

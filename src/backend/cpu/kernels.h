@@ -125,6 +125,7 @@ void kernels_init_generic(kernels *k);
 void kernels_init_avx2(kernels *k);
 void kernels_init_avx2_i16(kernels *k); /* replaces matmul[] by 16-bit fixed point */
 void kernels_init_avx512(kernels *k);
+void kernels_init_avx512_i16(kernels *k);            /* the same, with VNNI */
 void kernels_init_avx512_bf16(kernels *k);           /* replaces matmul[] by bf16 dot products */
 void kernels_init_avx512_bf16_attention(kernels *k); /* attention over plain rows by bf16 dot products */
 void kernels_init_neon(kernels *k);

@@ -13,9 +13,13 @@ void kernels_init(kernels *k, unsigned isa, bool fast)
     if (isa & MO_ISA_AVX2) kernels_init_avx2(k);
     if ((isa & MO_ISA_AVX2) && !(isa & MO_ISA_AVX512) && fast) kernels_init_avx2_i16(k);
     if (isa & MO_ISA_AVX512) kernels_init_avx512(k);
-    if ((isa & MO_ISA_AVX512) && (isa & MO_ISA_AVX512_BF16) && fast) {
-        kernels_init_avx512_bf16(k);
-        kernels_init_avx512_bf16_attention(k);
+    if ((isa & MO_ISA_AVX512) && fast) {
+        if ((isa & MO_ISA_AVX512_VNNI) && !((isa & MO_ISA_AVX512_BF16) && cpu_bf16_is_fast())) {
+            kernels_init_avx512_i16(k);
+        } else if (isa & MO_ISA_AVX512_BF16) {
+            kernels_init_avx512_bf16(k);
+            kernels_init_avx512_bf16_attention(k);
+        }
     }
 #elif defined(__aarch64__)
     if (isa & MO_ISA_NEON) kernels_init_neon(k);

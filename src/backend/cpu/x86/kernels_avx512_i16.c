@@ -1,0 +1,70 @@
+/* 16-bit block fixed point for AVX-512 with VNNI (i16_tmpl.h). */
+#include "backend/cpu/kernels.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/cpu.h"
+#include "backend/cpu/x86/vec_avx512.h"
+#if !defined(MO_EMULATE_AVX512) && !defined(__AVX512VNNI__)
+#error "this file needs -mavx512vnni"
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+
+enum { I16_ROWS = TILE_X };
+
+typedef __m512i vi;
+
+INLINE vi vi_load(const void *p) { return _mm512_loadu_si512(p); }
+INLINE void vi_store(void *p, vi a) { _mm512_storeu_si512(p, a); }
+INLINE vi vi_zero(void) { return _mm512_setzero_si512(); }
+INLINE vf vi_to_f(vi a) { return _mm512_cvtepi32_ps(a); }
+INLINE vi quantize(vf lo, vf hi, vf s) { return _mm512_packs_epi32(_mm512_cvtps_epi32(vf_mul(lo, s)), _mm512_cvtps_epi32(vf_mul(hi, s))); }
+INLINE vf lane_sums(vf lo, vf hi) { return vf_add_pairs(lo, hi); }
+
+INLINE vi bits_max16(vi m, const void *p) { return _mm512_max_epi16(m, _mm512_and_si512(vi_load(p), _mm512_set1_epi16(0x7fff))); }
+INLINE vi bits_max32(vi m, const void *p)
+{
+    const vi mask = _mm512_set1_epi32(0x7fffffff);
+    m = _mm512_max_epi32(m, _mm512_and_si512(vi_load(p), mask));
+    return _mm512_max_epi32(m, _mm512_and_si512(vi_load((const uint8_t *)p + 64), mask));
+}
+INLINE __m256i vi_half(vi m, int high) { return high ? _mm512_extracti64x4_epi64(m, 1) : _mm512_castsi512_si256(m); }
+INLINE uint32_t hmax16(vi m)
+{
+    const __m256i h = _mm256_max_epi16(vi_half(m, 0), vi_half(m, 1));
+    const __m128i a = _mm_max_epi16(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
+    return 0xffff ^ (uint32_t)_mm_extract_epi16(_mm_minpos_epu16(_mm_xor_si128(a, _mm_set1_epi16(-1))), 0);
+}
+INLINE uint32_t hmax32(vi m)
+{
+    const __m256i h = _mm256_max_epi32(vi_half(m, 0), vi_half(m, 1));
+    __m128i a = _mm_max_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
+    a = _mm_max_epi32(a, _mm_shuffle_epi32(a, 0x4e));
+    return (uint32_t)_mm_cvtsi128_si32(_mm_max_epi32(a, _mm_shuffle_epi32(a, 0xb1)));
+}
+
+INLINE void tile_steps(vi a[][TILE_W], const uint8_t *w, const uint8_t *x, int steps, const int n)
+{
+    enum { BYTES = sizeof(vi) };
+
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < TILE_W; j++) a[i][j] = vi_zero();
+    for (int s = 0; s < steps; s++, w += TILE_W * BYTES, x += n * BYTES) {
+        vi b[I16_ROWS];
+        for (int i = 0; i < n; i++) b[i] = vi_load(x + i * BYTES);
+        for (int j = 0; j < TILE_W; j++) {
+            const vi ww = vi_load(w + j * BYTES);
+            for (int i = 0; i < n; i++) a[i][j] = _mm512_dpwssd_epi32(a[i][j], ww, b[i]);
+        }
+    }
+}
+
+#include "backend/cpu/x86/i16_tmpl.h"
+
+void kernels_init_avx512_i16(kernels *k)
+{
+    i16_fill(k);
+    k->isa |= MO_ISA_AVX512_VNNI;
+}
