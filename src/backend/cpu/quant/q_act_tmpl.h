@@ -104,22 +104,28 @@ static float act_scale_block(int32_t *q, uint8_t *at, const float *x)
     return rest / top;
 }
 
-/* q to a high part in the steps at `at` and a low one */
-static inline void act_split(q_act_block *b, int32_t *q, uint8_t at[8][Q_HIGH])
+/* q to a high part in the steps at `at` and a low one; what the sums are wanted for */
+static inline void act_split(q_act_block *b, int32_t *q, uint8_t at[8][Q_HIGH], const int bias)
 {
     memset(b->high, 0, sizeof b->high);
-    memcpy(b->at, at, sizeof b->at);
-    for (int i = 0; i < 8; i++)
-        for (int h = 0; h < Q_HIGH; h++)
-            for (int e = 32 * i + at[i][h]; e < 32 * i + at[i][h] + 4; e++) {
+    for (int i = 0; i < 8; i++) {
+        for (int h = 0; h < Q_HIGH; h++) {
+            const int at_e = 32 * i + at[i][h];
+            for (int e = at_e; e < at_e + 4; e++) {
                 b->high[e] = (int8_t)((q[e] + 64) >> 7);
                 q[e] -= b->high[e] * 128;
             }
+            memcpy(b->high_step[i][h], &b->high[at_e], 4);
+            b->at[i][h] = (uint16_t)(at_e * Q_ROWS);
+        }
+        if (bias) b->times.less[i] = bias * b->a.sum[i];
+        else b->times.sum[i] = (float)b->a.sum[i];
+    }
     for (int i = 0; i < Q_CHUNK; i++) b->a.q[i] = (int8_t)q[i];
 }
 
 static inline __attribute__((always_inline)) void act_pack(void *dst, size_t stride, const float *x, int64_t k, const bool super,
-                                                           const int per_sum, const bool wide)
+                                                           const int per_sum, const bool wide, const int bias)
 {
     for (int64_t k0 = 0; k0 < k; k0 += Q_CHUNK, dst = (uint8_t *)dst + stride) {
         const int n = k - k0 < Q_CHUNK ? (int)(k - k0) : Q_CHUNK;
@@ -133,7 +139,7 @@ static inline __attribute__((always_inline)) void act_pack(void *dst, size_t str
         else
             for (int i = 0; i < n / 32; i++) a->d[i] = act_scale_block(q + 32 * i, at[i], x + k0 + 32 * i);
         act_sums(a, q, super, per_sum);
-        if (!super && !wide) act_split(dst, q, at);
+        if (!super && !wide) act_split(dst, q, at, bias);
         else if (wide)
             for (int i = 0; i < Q_CHUNK; i++) ((q_act_wide *)dst)->q[i] = (int16_t)q[i];
         else
@@ -141,15 +147,22 @@ static inline __attribute__((always_inline)) void act_pack(void *dst, size_t str
     }
 }
 
-#define ACT_PACK(name, super, per_sum, wide)                                                                                               \
-    static void name(void *dst, size_t stride, const float *x, int64_t k) { act_pack(dst, stride, x, k, super, per_sum, wide); }
-ACT_PACK(pack_block, false, 32, false)
-ACT_PACK(pack_super_32, true, 32, false)
-ACT_PACK(pack_super_16, true, 16, false)
-#if Q_WIDE_SIGNED
-ACT_PACK(pack_block_wide, false, 32, true)
-ACT_PACK(pack_super_32_wide, true, 32, true)
+#define ACT_PACK(name, super, per_sum, wide, bias)                                                                                         \
+    static void name(void *dst, size_t stride, const float *x, int64_t k) { act_pack(dst, stride, x, k, super, per_sum, wide, bias); }
+ACT_PACK(pack_block, false, 32, false, 0)
+ACT_PACK(pack_block_8, false, 32, false, 8)
+ACT_PACK(pack_block_16, false, 32, false, 16)
+#if Q_SIGNED_BIAS
+ACT_PACK(pack_block_128, false, 32, false, 128)
 #else
-#define pack_block_wide    pack_block
+#define pack_block_128 pack_block
+#endif
+ACT_PACK(pack_super_32, true, 32, false, 0)
+ACT_PACK(pack_super_16, true, 16, false, 0)
+#if Q_WIDE_SIGNED
+ACT_PACK(pack_block_wide, false, 32, true, 0)
+ACT_PACK(pack_super_32_wide, true, 32, true, 0)
+#else
+#define pack_block_wide    NULL
 #define pack_super_32_wide pack_super_32
 #endif

@@ -61,8 +61,9 @@ static void dense_pack_w(void *panel, const float *w, int64_t ldw, int n, int n_
 }
 
 /* n rows of x, inlined with n constant. */
-Q_INLINE void dense_rows(float *acc, int64_t ldacc, const uint8_t *p, const uint8_t *x, size_t ldx, const int n, int n_block)
+Q_INLINE void dense_rows(float *acc, const uint8_t *p, const uint8_t *x, const int n, int n_block)
 {
+    enum { ldx = sizeof(dense_act) };
     const uint8_t *w = p + D_SCALE_BYTES;
     vf t[Q_DENSE_X][NV];
 
@@ -98,30 +99,29 @@ Q_INLINE void dense_rows(float *acc, int64_t ldacc, const uint8_t *p, const uint
     Q_UNROLL
     for (int i = 0; i < n; i++) Q_UNROLL
     for (int r = 0; r < NV; r++) {
-        float *o = acc + i * ldacc + r * QL;
+        float *o = acc + i * Q_ACC + r * QL;
         vf_put(o, vf_at(o) + t[i][r] * vf_at((const float *)(const void *)p + r * QL));
     }
 }
 
-Q_INLINE void dense_any(float *acc, int64_t ldacc, const uint8_t *p, const uint8_t *x, size_t ldx, int n, int n_col)
+Q_INLINE void dense_any(float *acc, const uint8_t *p, const uint8_t *x, int n, int n_col)
 {
     const int n_block = (n_col + D_BLOCK - 1) / D_BLOCK;
 
     while (n > 0) {
         const int step = n >= Q_DENSE_X ? Q_DENSE_X : n >= 8 && Q_DENSE_X > 8 ? 8 : n >= 4 ? 4 : n >= 2 ? 2 : 1;
-        if (step == Q_DENSE_X) dense_rows(acc, ldacc, p, x, ldx, Q_DENSE_X, n_block);
-        else if (step == 8) dense_rows(acc, ldacc, p, x, ldx, Q_DENSE_X > 8 ? 8 : 1, n_block);
-        else if (step == 4) dense_rows(acc, ldacc, p, x, ldx, Q_DENSE_X > 4 ? 4 : 1, n_block);
-        else if (step == 2) dense_rows(acc, ldacc, p, x, ldx, 2, n_block);
-        else dense_rows(acc, ldacc, p, x, ldx, 1, n_block);
-        acc += step * ldacc, x += (size_t)step * ldx, n -= step;
+        if (step == Q_DENSE_X) dense_rows(acc, p, x, Q_DENSE_X, n_block);
+        else if (step == 8) dense_rows(acc, p, x, Q_DENSE_X > 8 ? 8 : 1, n_block);
+        else if (step == 4) dense_rows(acc, p, x, Q_DENSE_X > 4 ? 4 : 1, n_block);
+        else if (step == 2) dense_rows(acc, p, x, 2, n_block);
+        else dense_rows(acc, p, x, 1, n_block);
+        acc += step * Q_ACC, x += (size_t)step * sizeof(dense_act), n -= step;
     }
 }
 
-static void dense_tile(float *acc, int64_t ldacc, const q_panel *p, const uint8_t *x, size_t ldx, int n, int n_col)
+static void dense_tile(float *acc, const q_panel *p, const uint8_t *x, int n, int n_col)
 {
-    (void)ldx; /* constant distances are cheaper */
-    dense_any(acc, ldacc, (const uint8_t *)(const void *)p, x, sizeof(dense_act), n, n_col);
+    dense_any(acc, (const uint8_t *)(const void *)p, x, n, n_col);
 }
 
 static void dense_matvec(float *out, int64_t ldo, const uint8_t *w, size_t rb, int64_t n_row, const uint8_t *x, size_t ldx, int n,
@@ -130,11 +130,11 @@ static void dense_matvec(float *out, int64_t ldo, const uint8_t *w, size_t rb, i
     for (int64_t r = 0; r < n_row; r += Q_ROWS, w += Q_ROWS * rb) {
         const size_t nr = n_row - r < Q_ROWS ? (size_t)(n_row - r) : Q_ROWS;
         const uint8_t *p = w;
-        float acc[Q_DENSE_X * Q_ROWS] = { 0 };
+        float acc[Q_DENSE_X * Q_ACC] = { 0 };
 
         for (int64_t k0 = 0, c = 0; k0 < k; k0 += Q_CHUNK, c++, p += D_SCALE_BYTES + Q_CHUNK * Q_ROWS)
-            dense_any(acc, Q_ROWS, p, x + (size_t)c * sizeof(dense_act), ldx, n, k - k0 < Q_CHUNK ? (int)(k - k0) : Q_CHUNK);
-        for (int i = 0; i < n; i++) memcpy(out + i * ldo + r, acc + i * Q_ROWS, nr * sizeof *acc);
+            dense_any(acc, p, x + (size_t)c * ldx, n, k - k0 < Q_CHUNK ? (int)(k - k0) : Q_CHUNK);
+        for (int i = 0; i < n; i++) memcpy(out + i * ldo + r, acc + i * Q_ACC, nr * sizeof *acc);
     }
 }
 

@@ -15,7 +15,7 @@ Q_INLINE void matvec_super(MV_ARGS, const size_t bytes, factor_fn factor, const 
     vmf y[Q_FEW];
 
     for (int i = 0; i < n; i++) y[i] = (vmf){ 0 };
-    for (int64_t c = 0; c < k / Q_CHUNK; c++, w += bytes, x += sizeof(q_act)) {
+    for (int64_t c = 0; c < k / Q_CHUNK; c++, w += bytes, x += ldx) {
         vm isum[Q_FEW][MR], imin[Q_FEW][MR];
         vmf d = { 0 }, m = { 0 };
 
@@ -35,13 +35,13 @@ Q_INLINE void matvec_super(MV_ARGS, const size_t bytes, factor_fn factor, const 
                 const b32 q = decode(b, j);
                 Q_UNROLL
                 for (int i = 0; i < n; i++) {
-                    const int8_t *xq = ((const q_act *)(const void *)(x + (size_t)i * ldx))->q + 32 * j;
+                    const int8_t *xq = ((const q_act *)(const void *)x + i)->q + 32 * j;
                     s[i] = sub == 32 ? mv_dot(s[i], q, xq, sc[j], sgn) : mv_dot2(s[i], q, xq, sc[2 * j], sc[2 * j + 1], sgn);
                     Q_KEEP(s[i]);
                 }
             }
             for (int i = 0; i < n; i++) {
-                const int16_t *xs = ((const q_act *)(const void *)(x + (size_t)i * ldx))->sum;
+                const int16_t *xs = ((const q_act *)(const void *)x + i)->sum;
                 if (mins == MIN_INT) s[i] -= mv_pairs(mn, xs, Q_CHUNK / sub);
                 if (mins == MIN_FLOAT) imin[i][r] = mv_pairs(mn, xs, Q_CHUNK / sub);
                 isum[i][r] = s[i];
@@ -53,7 +53,7 @@ Q_INLINE void matvec_super(MV_ARGS, const size_t bytes, factor_fn factor, const 
             float dx;
             vmf t = d * __builtin_convertvector(mv_sums(isum[i]), vmf);
             if (mins == MIN_FLOAT) t -= m * __builtin_convertvector(mv_sums(imin[i]), vmf);
-            memcpy(&dx, x + (size_t)i * ldx, sizeof dx);
+            memcpy(&dx, x + (size_t)i * sizeof(q_act), sizeof dx);
             y[i] += t * dx;
         }
     }
@@ -67,7 +67,7 @@ Q_INLINE void matvec_block(MV_ARGS, const size_t bytes, factor_fn factor, const 
 
     for (int i = 0; i < n; i++) y[i] = (vmf){ 0 };
     for (int64_t c = 0; c < k / 32; c++, w += bytes) {
-        const uint8_t *xc = x + (size_t)(c / 8) * sizeof(q_act_block);
+        const q_act_block *xc = (const q_act_block *)(const void *)(x + (size_t)(c / 8) * ldx);
         const int e = (int)(c % 8);
         vm isum[Q_FEW][MR];
         vmf d = { 0 }, m = { 0 };
@@ -80,14 +80,14 @@ Q_INLINE void matvec_block(MV_ARGS, const size_t bytes, factor_fn factor, const 
 
             if (c % 2 == 0) __builtin_prefetch(b + PREFETCH_ROWS * rb);
             for (int i = 0; i < n; i++) {
-                const q_act_block *xa = (const q_act_block *)(const void *)(xc + (size_t)i * ldx);
+                const q_act_block *xa = xc + i;
                 isum[i][r] = mv_dot_1(q, xa->a.q + 32 * e, sgn) + mv_dot_1(q, xa->high + 32 * e, sgn) * 128;
             }
             d[r] = factor(b);
             if (has_min) m[r] = q_f16(b + at_m);
         }
         for (int i = 0; i < n; i++) {
-            const q_act *xa = (const q_act *)(const void *)(xc + (size_t)i * ldx);
+            const q_act *xa = &xc[i].a;
             const vmi s = mv_sums(isum[i]);
             vmf t = d * __builtin_convertvector(bias ? s - bias * (int32_t)xa->sum[e] : s, vmf);
             if (has_min) t += m * (float)xa->sum[e];

@@ -311,14 +311,14 @@ Q_INLINE void rows_super(float *out, int64_t ldo, const unpack_at *at, int nr, c
 
     Q_UNROLL
     for (int i = 0; i < n; i++) y[i] = (vf){ 0 };
-    for (int64_t c = 0; c < k / Q_CHUNK; c++, w += t.bytes, x += sizeof(q_act), ahead.ahead += t.bytes) {
+    for (int64_t c = 0; c < k / Q_CHUNK; c++, w += t.bytes, x += ldx, ahead.ahead += t.bytes) {
         rows_head h;
         rows_x xs[ROWS_X_MAX];
         vi u[ROWS_X_MAX][4];
 
         t.head(&h, w, rb);
         Q_UNROLL
-        for (int i = 0; i < n; i++) rows_x_make(&xs[i], x + (size_t)i * ldx, t.sub, t.order);
+        for (int i = 0; i < n; i++) rows_x_make(&xs[i], x + (size_t)i * sizeof(q_act), t.sub, t.order);
         Q_UNROLL
         for (int g = 0; g < 4; g++) {
             vi a[ROWS_X_MAX][4];
@@ -420,8 +420,7 @@ Q_INLINE vi blocks_start(const q_act *a, int j, const int bias)
 }
 
 /* 8 blocks of 16 rows. d[j], m[j]: factors of block j. */
-Q_INLINE void rows_8_blocks(vf *y, const uint8_t *w, const unpack_at *ahead, const uint8_t *x, size_t ldx, const int n,
-                            const rows_blocks_type t)
+Q_INLINE void rows_8_blocks(vf *y, const uint8_t *w, const unpack_at *ahead, const uint8_t *x, const int n, const rows_blocks_type t)
 {
     q_panel *p = ahead->p;
     vi u[ROWS_X_MAX][2][4];
@@ -438,7 +437,7 @@ Q_INLINE void rows_8_blocks(vf *y, const uint8_t *w, const unpack_at *ahead, con
                 four_blocks(&lo, &hi, w + (size_t)(4 * g + e) * ahead->rb + 4 * h * t.bytes, t);
                 Q_UNROLL
                 for (int i = 0; i < n; i++) {
-                    const q_act_block *xa = (const q_act_block *)(const void *)(x + (size_t)i * ldx);
+                    const q_act_block *xa = (const q_act_block *)(const void *)x + i;
                     vi v = { 0 };
                     v = q_dot8(v, (vi)lo, (vi)z_four(xa->high + 128 * h, 32));
                     v = q_dot8(v, (vi)hi, (vi)z_four(xa->high + 128 * h + 16, 32)) * 128;
@@ -456,7 +455,7 @@ Q_INLINE void rows_8_blocks(vf *y, const uint8_t *w, const unpack_at *ahead, con
     for (int j = 0; j < 8; j++) block_factors(p, w + j * t.bytes, ahead->rb, j, 0, t.two);
     Q_UNROLL
     for (int i = 0; i < n; i++) {
-        const q_act *xa = (const q_act *)(const void *)(x + (size_t)i * ldx);
+        const q_act *xa = &((const q_act_block *)(const void *)x + i)->a;
         Q_UNROLL
         for (int h = 0; h < 2; h++) {
             const vi *v = u[i][h];
@@ -481,14 +480,13 @@ Q_INLINE void rows_blocks(float *out, int64_t ldo, const unpack_at *at, int nr, 
 
     Q_UNROLL
     for (int i = 0; i < n; i++) y[i] = (vf){ 0 };
-    for (; k >= Q_CHUNK; k -= Q_CHUNK, u.w += 8 * t.bytes, u.ahead += 8 * t.bytes, x += sizeof(q_act_block))
-        rows_8_blocks(y, u.w, &u, x, ldx, n, t);
+    for (; k >= Q_CHUNK; k -= Q_CHUNK, u.w += 8 * t.bytes, u.ahead += 8 * t.bytes, x += ldx) rows_8_blocks(y, u.w, &u, x, n, t);
     if (k) { /* the last blocks, and zeros */
         uint8_t rest[Q_ROWS * Q_CHUNK * 2];
         memset(rest, 0, (size_t)(Q_ROWS * 8 * t.bytes));
         for (int r = 0; r < Q_ROWS; r++) memcpy(rest + r * 8 * t.bytes, u.w + (size_t)r * u.rb, (size_t)(k / 32 * t.bytes));
         u.rb = (size_t)(8 * t.bytes);
-        rows_8_blocks(y, rest, &u, x, ldx, n, t);
+        rows_8_blocks(y, rest, &u, x, n, t);
     }
     Q_UNROLL
     for (int i = 0; i < n; i++) memcpy(out + i * ldo, &y[i], (size_t)nr * sizeof(float));

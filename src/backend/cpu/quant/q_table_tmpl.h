@@ -119,6 +119,7 @@ _Static_assert(8 * 2 * 15 * 127 <= 32767 && 4 * 2 * 31 * 127 <= 32767 && 2 * 2 *
 #define T_SIGNED 0
 #define T_MINS   MIN_FLOAT
 #define T_BIAS   0
+#define T_JOIN   Q_JOIN
 #include "backend/cpu/quant/q_type_tmpl.h"
 
 #define T        q5_k

@@ -64,12 +64,15 @@ Q_INLINE void put_q(uint8_t *row, int j, b32 v)
 #define Q_STEPS(n, sgn) ((sgn) && Q_WIDE_SIGNED ? (n) / 2 : (n) / 4)
 
 #ifndef Q_OWN_TILE_STEPS
-/* acc += a step's products; the vectors of n activation rows and NV of weights */
-Q_INLINE void tile_steps(va a[][NV], const uint8_t *w, const uint8_t *x, size_t ldx, const int n, const int n_step, const bool sgn)
+/* a = n_step steps' products, or `on` top of what it has; the vectors of n activation rows and NV of weights */
+Q_INLINE void tile_steps(va a[][NV], const uint8_t *w, const uint8_t *x, size_t ldx, const int n, const int n_step, const bool sgn,
+                         const bool on)
 {
-    Q_UNROLL
-    for (int i = 0; i < n; i++) Q_UNROLL
-    for (int r = 0; r < NV; r++) a[i][r] = (va){ 0 };
+    if (!on) {
+        Q_UNROLL
+        for (int i = 0; i < n; i++) Q_UNROLL
+        for (int r = 0; r < NV; r++) a[i][r] = (va){ 0 };
+    }
     Q_UNROLL
     for (int s = 0; s < n_step; s++) {
         va ww[NV];
@@ -159,7 +162,7 @@ Q_INLINE void tile_super(float *acc, int64_t ldacc, const q_panel *p, const uint
         Q_UNROLL
         for (int h = 0; h < steps / part; h++, w += part * Q_ROWS * 4, xq += part * 4) {
             va a[Q_TILE_X_MAX][NV];
-            tile_steps(a, w, xq, ldx, n, part, sgn);
+            tile_steps(a, w, xq, ldx, n, part, sgn, false);
             Q_UNROLL
             for (int r = 0; r < NV; r++) {
                 const va sc = paired ? scale_half(p, s, r) : q_load(&p->scale[s][r * QL]);
@@ -186,8 +189,8 @@ Q_INLINE void tile_super_16(float *acc, int64_t ldacc, const q_panel *p, const u
     for (int r = 0; r < NV; r++) isum[i][r] = (vi){ 0 };
     for (int s = 0; s < Q_CHUNK / sub / 2; s++, w += 2 * sub * Q_ROWS, xq += 2 * sub, xs += 4) {
         va a[Q_TILE_X_MAX][NV], b[Q_TILE_X_MAX][NV];
-        tile_steps(a, w, xq, ldx, n, sub / 4, false);
-        tile_steps(b, w + sub * Q_ROWS, xq + sub, ldx, n, sub / 4, false);
+        tile_steps(a, w, xq, ldx, n, sub / 4, false, false);
+        tile_steps(b, w + sub * Q_ROWS, xq + sub, ldx, n, sub / 4, false, false);
         Q_UNROLL
         for (int r = 0; r < NV; r++) {
             const va sc = q_load(&p->scale[s][r * QL]);
@@ -247,19 +250,19 @@ Q_INLINE bool fits_16(const uint8_t *x, size_t ldx, int n, const int max, const 
 #define CALL_TILE CALL_1_4
 #endif
 
-/* sum[i] += 128 times the high parts of block b, whose panel is at w: few elements of an activation row have any. */
+/* sum[i] = 128 times the high parts of block b, of a panel of bytes: few elements of an activation row have any. */
 #ifdef Q_OWN_TILE_STEPS /* all of them: a panel of this kind has no step of 4 elements on its own */
-Q_INLINE void tile_high(vi sum[][NV], const uint8_t *w, const uint8_t *x, size_t ldx, const int n, int b, const bool sgn)
+Q_INLINE void tile_high(vi sum[][NV], const uint8_t *q, const uint8_t *x, size_t ldx, const int n, int b, const bool sgn)
 {
     va a[Q_TILE_X_MAX][NV];
 
-    tile_steps(a, w, x + offsetof(q_act_block, high) + 32 * b, ldx, n, Q_STEPS(32, sgn), sgn);
+    tile_steps(a, q + b * 32 * Q_ROWS, x + offsetof(q_act_block, high) + 32 * b, ldx, n, Q_STEPS(32, sgn), sgn, false);
     Q_UNROLL
     for (int i = 0; i < n; i++) Q_UNROLL
-    for (int r = 0; r < NV; r++) sum[i][r] += q_total(a[i][r], sgn) * 128;
+    for (int r = 0; r < NV; r++) sum[i][r] = q_total(a[i][r], sgn) * 128;
 }
 #else
-Q_INLINE void tile_high(vi sum[][NV], const uint8_t *w, const uint8_t *x, size_t ldx, const int n, int b, const bool sgn)
+Q_INLINE void tile_high(vi sum[][NV], const uint8_t *q, const uint8_t *x, size_t ldx, const int n, int b, const bool sgn)
 {
     Q_UNROLL
     for (int i = 0; i < n; i++) {
@@ -270,13 +273,13 @@ Q_INLINE void tile_high(vi sum[][NV], const uint8_t *w, const uint8_t *x, size_t
         for (int r = 0; r < NV; r++) a[r] = (va){ 0 };
         Q_UNROLL
         for (int h = 0; h < Q_HIGH; h++) {
-            const int at = xa->at[b][h];
-            const va xx = q_bcast((const uint8_t *)xa->high + 32 * b + at);
+            const va xx = q_bcast((const uint8_t *)xa->high_step[b][h]);
+            const uint8_t *w = q + xa->at[b][h];
             Q_UNROLL
-            for (int r = 0; r < NV; r++) a[r] = q_dot(a[r], q_load(w + at * Q_ROWS + r * (QL * 4)), xx, sgn);
+            for (int r = 0; r < NV; r++) a[r] = q_dot(a[r], q_load(w + r * (QL * 4)), xx, sgn);
         }
         Q_UNROLL
-        for (int r = 0; r < NV; r++) sum[i][r] += q_total(a[r], sgn) * 128;
+        for (int r = 0; r < NV; r++) sum[i][r] = q_total(a[r], sgn) * 128;
     }
 }
 #endif
@@ -294,24 +297,34 @@ Q_INLINE void tile_block(float *acc, int64_t ldacc, const q_panel *p, const uint
     for (int r = 0; r < NV; r++) y[i][r] = vf_at(acc + i * ldacc + r * QL);
     for (int b = 0; b < n_block; b++) {
         vi isum[Q_TILE_X_MAX][NV];
+
+        if (sgn && Q_WIDE_SIGNED) { /* 16-bit elements have all of it */
+            Q_UNROLL
+            for (int i = 0; i < n; i++) Q_UNROLL
+            for (int r = 0; r < NV; r++) isum[i][r] = (vi){ 0 };
+        } else {
+            tile_high(isum, p->q, x, ldx, n, b, sgn);
+        }
         Q_UNROLL
         for (int h = 0; h < steps / part; h++, w += part * Q_ROWS * 4, xq += part * 4) {
             va a[Q_TILE_X_MAX][NV];
-            tile_steps(a, w, xq, ldx, n, part, sgn);
+            if (Q_ADD_ALL) {
+                tile_steps((va(*)[NV])isum, w, xq, ldx, n, part, sgn, true);
+                continue;
+            }
+            tile_steps(a, w, xq, ldx, n, part, sgn, false);
             Q_UNROLL
             for (int i = 0; i < n; i++) Q_UNROLL
-            for (int r = 0; r < NV; r++) isum[i][r] = h ? isum[i][r] + q_total(a[i][r], sgn) : q_total(a[i][r], sgn);
+            for (int r = 0; r < NV; r++) isum[i][r] += q_total(a[i][r], sgn);
         }
-        if (!(sgn && Q_WIDE_SIGNED)) tile_high(isum, p->q + b * 32 * Q_ROWS, x, ldx, n, b, sgn); /* 16-bit elements have all of it */
         Q_UNROLL
         for (int i = 0; i < n; i++) {
-            const q_act *xa = (const q_act *)(const void *)(x + (size_t)i * ldx);
-            const float dx = xa->d[b];
-            const int32_t sum = xa->sum[b];
+            const q_act_block *xa = (const q_act_block *)(const void *)(x + (size_t)i * ldx);
+            const float dx = xa->a.d[b];
             Q_UNROLL
             for (int r = 0; r < NV; r++) {
-                vf t = vf_at(&p->d[b][r * QL]) * __builtin_convertvector(bias ? isum[i][r] - bias * sum : isum[i][r], vf);
-                if (has_min) t += vf_at(&p->m[b][r * QL]) * (float)sum;
+                vf t = vf_at(&p->d[b][r * QL]) * __builtin_convertvector(bias ? isum[i][r] - xa->times.less[b] : isum[i][r], vf);
+                if (has_min) t += vf_at(&p->m[b][r * QL]) * xa->times.sum[b];
                 y[i][r] += t * dx;
             }
         }

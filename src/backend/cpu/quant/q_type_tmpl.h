@@ -16,6 +16,10 @@
 #define T_PANEL_BIAS (T_SIGNED && !Q_WIDE_SIGNED ? Q_SIGNED_BIAS : 0)
 #define T_PANEL_MINS (T_SUB && T_PANEL_BIAS ? MIN_INT : T_MINS)
 #define T_N_ADD      (T_SIGNED ? Q_CHUNK : Q_ADD(T_MAX))
+/* Blocks: the bias of a panel's elements */
+#define T_BLOCK_BIAS (T_PANEL_BIAS + T_BIAS)
+#define T_PACK_BLOCK                                                                                                                       \
+    (T_BLOCK_BIAS == 128 ? pack_block_128 : T_BLOCK_BIAS == 16 ? pack_block_16 : T_BLOCK_BIAS == 8 ? pack_block_8 : pack_block)
 
 #ifndef T_JOIN
 #define T_JOIN 0
@@ -32,6 +36,7 @@ Q_INLINE float T_FN(factor)(const uint8_t *b) { return q_f16(b + T_D); }
 #else
 #define T_ACT q_act_block
 #endif
+#define T_MANY (T_SIGNED && Q_WIDE_SIGNED ? sizeof(q_act_wide) : sizeof(T_ACT))
 
 #if T_SIGNED && Q_WIDE_SIGNED
 static void T_FN(unpack_many)(q_panel *p, const uint8_t *w, size_t rb, int n, int n_col)
@@ -102,12 +107,12 @@ static void T_FN(unpack_many)(q_panel *p, const uint8_t *w, size_t rb, int n, in
 #else
 #define TILE_NAME tile
 #endif
-static void T_FN(TILE_NAME)(float *acc, int64_t ldacc, const q_panel *p, const uint8_t *x, size_t ldx, int n, int n_col)
+static void T_FN(TILE_NAME)(float *acc, const q_panel *p, const uint8_t *x, int n, int n_col)
 {
 #if T_SUB
-#define TILE_CALL(i) tile_super(acc, ldacc, p, x, ldx, i, T_SUB, T_N_ADD, T_PANEL_MINS, T_SIGNED, T_JOIN)
+#define TILE_CALL(i) tile_super(acc, Q_ACC, p, x, T_MANY, i, T_SUB, T_N_ADD, T_PANEL_MINS, T_SIGNED, T_JOIN)
 #else
-#define TILE_CALL(i) tile_block(acc, ldacc, p, x, ldx, i, n_col / 32, T_N_ADD, T_PANEL_BIAS + T_BIAS, T_MINS == MIN_FLOAT, T_SIGNED)
+#define TILE_CALL(i) tile_block(acc, Q_ACC, p, x, T_MANY, i, n_col / 32, T_N_ADD, T_BLOCK_BIAS, T_MINS == MIN_FLOAT, T_SIGNED)
 #endif
     (void)n_col;
     CALL_TILE(TILE_CALL, n)
@@ -116,11 +121,11 @@ static void T_FN(TILE_NAME)(float *acc, int64_t ldacc, const q_panel *p, const u
 #undef TILE_NAME
 
 #if T_JOIN
-static void T_FN(tile)(float *acc, int64_t ldacc, const q_panel *p, const uint8_t *x, size_t ldx, int n, int n_col)
+static void T_FN(tile)(float *acc, const q_panel *p, const uint8_t *x, int n, int n_col)
 {
-#define TILE_CALL(i) tile_super_16(acc, ldacc, p, x, ldx, i, T_SUB, T_BIAS, T_MINS)
-    if (!fits_16(x, ldx, n, T_MAX, T_BIAS)) {
-        T_FN(tile_32)(acc, ldacc, p, x, ldx, n, n_col);
+#define TILE_CALL(i) tile_super_16(acc, Q_ACC, p, x, T_MANY, i, T_SUB, T_BIAS, T_MINS)
+    if (!fits_16(x, T_MANY, n, T_MAX, T_BIAS)) {
+        T_FN(tile_32)(acc, p, x, n, n_col);
         return;
     }
     CALL_TILE(TILE_CALL, n)
@@ -133,14 +138,14 @@ static void T_FN(tile)(float *acc, int64_t ldacc, const q_panel *p, const uint8_
 /* Weight rows at u->w times n activation rows through panels that live for one use. */
 static void T_FN(few_panels)(float *out, int64_t ldo, unpack_at u, int nr, const uint8_t *x, size_t ldx, int n, int64_t k)
 {
-    float acc[Q_FEW_MAX][Q_ROWS];
+    float acc[Q_FEW_MAX][Q_ACC];
 
     memset(acc, 0, (size_t)n * sizeof *acc);
-    for (int64_t c = 0; c < k; c += Q_CHUNK, u.w += T_CHUNK, u.ahead += T_CHUNK, x += sizeof(T_ACT)) {
+    for (int64_t c = 0; c < k; c += Q_CHUNK, u.w += T_CHUNK, u.ahead += T_CHUNK, x += ldx) {
         u.n_col = k - c < Q_CHUNK ? (int)(k - c) : Q_CHUNK;
         T_FN(fill_rows)(u, nr);
         for (int i = 0; i < n; i += Q_TILE_X)
-            T_TILE_FN(acc[i], Q_ROWS, u.p, x + (size_t)i * ldx, ldx, n - i < Q_TILE_X ? n - i : Q_TILE_X, u.n_col);
+            T_TILE_FN(acc[i], u.p, x + (size_t)i * sizeof(T_ACT), n - i < Q_TILE_X ? n - i : Q_TILE_X, u.n_col);
     }
     for (int i = 0; i < n; i++) memcpy(out + i * ldo, acc[i], (size_t)nr * sizeof(float));
 }
@@ -192,15 +197,15 @@ static const quant_kernel T_FN(kernel) = {
     .n_strip = T_SIGNED && Q_WIDE_SIGNED ? 2 : 4,
     .tile_x = Q_TILE_X,
     .few_bytes = sizeof(T_ACT),
-    .many_bytes = T_SIGNED && Q_WIDE_SIGNED ? sizeof(q_act_wide) : sizeof(T_ACT),
+    .many_bytes = T_MANY,
 #if T_SUB
     .pack_few = T_SUB == 16 ? pack_super_16 : pack_super_32,
     .pack_many = T_SIGNED      ? pack_super_32_wide
                  : T_SUB == 16 ? pack_super_16
                                : pack_super_32,
 #else
-    .pack_few = pack_block,
-    .pack_many = T_SIGNED ? pack_block_wide : pack_block,
+    .pack_few = T_PACK_BLOCK,
+    .pack_many = T_SIGNED && Q_WIDE_SIGNED ? pack_block_wide : T_PACK_BLOCK,
 #endif
     .unpack = T_FN(unpack_many),
 #if Q_PANEL_FEW
@@ -228,3 +233,4 @@ static const quant_kernel T_FN(kernel) = {
 #undef T_TILE_FN
 #undef T_JOIN
 #undef T_ACT
+#undef T_MANY

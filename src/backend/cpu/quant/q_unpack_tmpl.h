@@ -168,9 +168,14 @@ Q_INLINE void unpack_q45_k(const unpack_at *u, const int bytes, const int at_q, 
 
         super_factors(u->p, b, u->rb, r0, true);
         Q_UNROLL
-        for (int j = 0; j < 4; j++) {
-            put_scale(u->p, j, r0, byte_of(s0, j));
-            put_scale(u->p, 4 + j, r0, byte_of(s1, j));
+        for (int j = 0; j < 4; j += five ? 1 : 2) {
+            if (five) {
+                put_scale(u->p, j, r0, byte_of(s0, j));
+                put_scale(u->p, 4 + j, r0, byte_of(s1, j));
+            } else {
+                put_scales_2(u->p, j, r0, byte_of(s0, j), byte_of(s0, j + 1));
+                put_scales_2(u->p, 4 + j, r0, byte_of(s1, j), byte_of(s1, j + 1));
+            }
         }
         Q_UNROLL
         for (int i = 0; i < 2; i++) {

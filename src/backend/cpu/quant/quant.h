@@ -36,6 +36,7 @@ enum {
     Q_ROWS = 16,       /* weight rows of a panel */
     Q_FEW_MAX = 16,    /* most activation rows of a matvec call */
     Q_TILE_X_MAX = 8,  /* most activation rows of a tile call of a block type */
+    Q_ACC = 64,        /* floats between the sums of two activation rows of a tile call */
     Q_DENSE_BLOCK = 64 /* dense weights packed as int8: columns of a block (q_dense_tmpl.h) */
 };
 
@@ -58,7 +59,12 @@ typedef struct q_act {
  * `high` is zero outside those steps; sums count it. */
 typedef struct q_act_block {
     q_act a;
-    uint8_t at[8][Q_HIGH]; /* where in the 32 elements those steps begin */
+    union {
+        int32_t less[8]; /* sums times the bias of the weights, of types that have one */
+        float sum[8];    /* sums */
+    } times;
+    int8_t high_step[8][Q_HIGH][4]; /* high of those steps */
+    uint16_t at[8][Q_HIGH];         /* where a panel has them: bytes from q */
     int8_t high[Q_CHUNK];
 } q_act_block;
 
@@ -89,11 +95,11 @@ typedef struct quant_kernel {
     /* n_col <= Q_CHUNK columns (whole blocks) of n <= Q_ROWS weight rows, row_bytes apart; missing rows become zero.
      * NULL: weights are packed already (weight.packed), in the form the tile reads. */
     void (*unpack)(q_panel *p, const uint8_t *w, size_t row_bytes, int n, int n_col);
-    /* acc[i * ldacc + j] += panel row j times activation row i; n <= tile_x rows, chunks ldx bytes apart */
-    void (*tile)(float *acc, int64_t ldacc, const q_panel *p, const uint8_t *x, size_t ldx, int n, int n_col);
+    /* acc[i * Q_ACC + j] += panel row j times activation row i; n <= tile_x rows, many_bytes apart */
+    void (*tile)(float *acc, const q_panel *p, const uint8_t *x, int n, int n_col);
     int tile_x;
     int n_few; /* activation rows of a matvec call, <= Q_FEW_MAX */
-    /* out[i * ldo + r] = weight row r times activation row i, n <= n_few rows ldx bytes apart, each of whole k.
+    /* out[i * ldo + r] = weight row r times activation row i, n <= n_few rows few_bytes apart, whose chunks are ldx bytes apart.
      * Reads every weight byte once and nothing past the last row. */
     void (*matvec)(float *out, int64_t ldo, const uint8_t *w, size_t row_bytes, int64_t n_row, const uint8_t *x, size_t ldx, int n,
                    int64_t k);

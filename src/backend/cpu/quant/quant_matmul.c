@@ -2,9 +2,11 @@
  *
  * Several weights that share x (queries, keys and values) are one job: x is quantised once, threads wait for each other once.
  *
- * Few rows: all of x is quantised first; threads take blocks of weight rows.
+ * All of x is quantised first, chunk by chunk of all rows: [chunk][row].
  *
- * Many rows: threads quantise x, chunk by chunk of all rows, [chunk][row]; then take blocks of up to n_strip panels of weight
+ * Few rows: threads take blocks of weight rows.
+ *
+ * Many rows: threads take blocks of up to n_strip panels of weight
  * rows. For each chunk of the inner dimension a block is unpacked into panels that stay in L1 while all rows of x pass over
  * them; unfinished sums wait in the thread's scratch (L2).
  */
@@ -23,6 +25,7 @@ enum {
     STRIPS_MAX = 4,
     X_ROWS_MAX = 512 /* activation rows of one pass of the many-rows path: their sums fit L2 */
 };
+_Static_assert(STRIPS_MAX *Q_ROWS == (int)Q_ACC, "sums of a block");
 _Static_assert(STRIPS_MAX * sizeof(q_panel) + X_ROWS_MAX * STRIPS_MAX * Q_ROWS * sizeof(float) <= (size_t)SCRATCH_BYTES,
                "scratch of the many-rows path");
 
@@ -96,12 +99,12 @@ static void store(const quant_job *j, const quant_part *p, const float *raw, int
 static void few_task(const quant_job *j, float *raw, int64_t task)
 {
     const quant_part *p = part_of(j, task);
-    const size_t x_bytes = (size_t)j->n_chunk * j->t->few_bytes, rb = p->row_bytes;
+    const size_t xb = j->t->few_bytes, rb = p->row_bytes;
     const int64_t r0 = (task - p->task0) * p->task_rows, nr = min64(p->task_rows, p->w->n_row - r0);
 
     for (int64_t i = 0; i < j->n; i += p->t->n_few) {
         const int ni = (int)min64(p->t->n_few, j->n - i);
-        p->t->matvec(raw, VEC_TASK_ROWS, p->rows + (size_t)r0 * rb, rb, nr, j->c->x_pack + (size_t)i * x_bytes, x_bytes, ni, j->n_col);
+        p->t->matvec(raw, VEC_TASK_ROWS, p->rows + (size_t)r0 * rb, rb, nr, j->c->x_pack + (size_t)i * xb, (size_t)j->n * xb, ni, j->n_col);
         for (int r = 0; r < ni; r++) store(j, p, raw + r * VEC_TASK_ROWS, i + r, r0, nr);
     }
 }
@@ -119,10 +122,10 @@ static void few_part(void *arg, int i_thread, int n_thread)
 static void pack_few_part(void *arg, int i_thread, int n_thread)
 {
     quant_job *j = arg;
-    const size_t x_bytes = (size_t)j->n_chunk * j->t->few_bytes;
+    const size_t xb = j->t->few_bytes;
 
     for (int64_t i = j->n * i_thread / n_thread; i < j->n * (i_thread + 1) / n_thread; i++)
-        j->t->pack_few(j->c->x_pack + (size_t)i * x_bytes, j->t->few_bytes, j->x + i * j->ldx, j->n_col);
+        j->t->pack_few(j->c->x_pack + (size_t)i * xb, (size_t)j->n * xb, j->x + i * j->ldx, j->n_col);
 }
 
 static void matmul_few(quant_job *j)
@@ -163,7 +166,6 @@ static void many_part(void *arg, int i_thread, int n_thread)
     const size_t xb = j->t->many_bytes;
     q_panel *panel = (q_panel *)(void *)j->c->scratch[i_thread];
     float *acc = (float *)(void *)(panel + STRIPS_MAX);
-    const int64_t lda = STRIPS_MAX * Q_ROWS;
     int64_t task;
 
     (void)n_thread;
@@ -175,7 +177,7 @@ static void many_part(void *arg, int i_thread, int n_thread)
         const int64_t i0 = task % j->n_split * j->split_x, ni = min64(j->split_x, j->n - i0);
         const int ns = (int)ceil_div(nr, Q_ROWS);
 
-        memset(acc, 0, (size_t)(ni * lda) * sizeof *acc);
+        memset(acc, 0, (size_t)(ni * Q_ACC) * sizeof *acc);
         for (int64_t c = 0; c < j->n_chunk; c++) {
             const int n_col = (int)min64(Q_CHUNK, j->n_col - c * Q_CHUNK);
             const uint8_t *from = p->rows + (size_t)r0 * rb + (size_t)c * chunk_bytes;
@@ -185,11 +187,11 @@ static void many_part(void *arg, int i_thread, int n_thread)
                 p->t->unpack(panel + s, from + (size_t)(s * Q_ROWS) * rb, rb, (int)min64(Q_ROWS, nr - s * Q_ROWS), n_col);
             for (int64_t i = 0; i < ni; i += p->t->tile_x)
                 for (int s = 0; s < ns; s++)
-                    p->t->tile(acc + i * lda + s * Q_ROWS, lda,
+                    p->t->tile(acc + i * Q_ACC + s * Q_ROWS,
                                p->t->unpack ? panel + s : (const q_panel *)(const void *)(from + (size_t)(s * Q_ROWS) * rb),
-                               x + (size_t)i * xb, xb, (int)min64(p->t->tile_x, ni - i), n_col);
+                               x + (size_t)i * xb, (int)min64(p->t->tile_x, ni - i), n_col);
         }
-        for (int64_t i = 0; i < ni; i++) store(j, p, acc + i * lda, i0 + i, r0, nr);
+        for (int64_t i = 0; i < ni; i++) store(j, p, acc + i * Q_ACC, i0 + i, r0, nr);
     }
 }
 

@@ -25,10 +25,11 @@ QV void zip_steps(q_panel *p, int n_col)
 }
 #define Q_PANEL_DONE(p, n_col) zip_steps(p, n_col)
 
-/* a[i][v] = n_step steps' products of weight rows 4 v … 4 v + 3 and activation row i: tile_steps of q_tile_tmpl.h. The last of
+/* a[i][v] = (or, `on`: +=) n_step steps' products of weight rows 4 v … 4 v + 3 and activation row i: tile_steps of q_tile_tmpl.h. The last of
  * an odd number of activation rows is its own partner. */
 #define Q_OWN_TILE_STEPS 1
-QV void tile_steps(va a[][Q_ROWS / QL], const uint8_t *w, const uint8_t *x, size_t ldx, const int n, const int n_step, const bool sgn)
+QV void tile_steps(va a[][Q_ROWS / QL], const uint8_t *w, const uint8_t *x, size_t ldx, const int n, const int n_step, const bool sgn,
+                   const bool on)
 {
     int32x4_t sum[Q_TILE_X / 2][Q_ROWS / 2];
 
@@ -56,8 +57,10 @@ QV void tile_steps(va a[][Q_ROWS / QL], const uint8_t *w, const uint8_t *x, size
     for (int i = 0; i < n; i += 2)
 #pragma GCC unroll 8
         for (int v = 0; v < Q_ROWS / QL; v++) {
-            a[i][v] = (va)vuzp1q_s32(sum[i / 2][2 * v], sum[i / 2][2 * v + 1]);
-            if (i + 1 < n) a[i + 1][v] = (va)vuzp2q_s32(sum[i / 2][2 * v], sum[i / 2][2 * v + 1]);
+            const va t = (va)vuzp1q_s32(sum[i / 2][2 * v], sum[i / 2][2 * v + 1]);
+            const va u = (va)vuzp2q_s32(sum[i / 2][2 * v], sum[i / 2][2 * v + 1]);
+            a[i][v] = on ? a[i][v] + t : t;
+            if (i + 1 < n) a[i + 1][v] = on ? a[i + 1][v] + u : u;
         }
 }
 
