@@ -8,8 +8,10 @@ static const int32_t types[] = { MO_Q4_0,    MO_Q4_1,   MO_Q5_0,  MO_Q5_1,    MO
                                  MO_IQ2_XXS, MO_IQ2_XS, MO_IQ2_S, MO_IQ3_XXS, MO_IQ3_S,  MO_TQ1_0,  MO_TQ2_0 };
 enum { N_TYPE = sizeof types / sizeof *types };
 
-#ifdef HAVE_VNNI_EMULATED
+#ifdef HAVE_AVX_VNNI_EMULATED
 void quant_init_avx_vnni_emulated(quant_table t);
+#endif
+#ifdef HAVE_AVX512_VNNI_EMULATED
 void quant_init_avx512_vnni_emulated(quant_table t);
 #endif
 
@@ -42,12 +44,19 @@ static void sets_init(void)
             kernels_init(&sets[n_set++].k, isa, false);
             continue;
         }
-#ifdef HAVE_VNNI_EMULATED
         if (!(cpu_isa() & MO_ISA_AVX2)) continue;
-        sets[n_set].name = i ? "avx512_vnni (emulated)" : "avx_vnni (emulated)";
         sets[n_set].k = isa_cases[0].k;
-        if (i) quant_init_avx512_vnni_emulated(sets[n_set++].k.quant);
-        else quant_init_avx_vnni_emulated(sets[n_set++].k.quant);
+#ifdef HAVE_AVX_VNNI_EMULATED
+        if (!i) {
+            sets[n_set].name = "avx_vnni (emulated)";
+            quant_init_avx_vnni_emulated(sets[n_set++].k.quant);
+        }
+#endif
+#ifdef HAVE_AVX512_VNNI_EMULATED
+        if (i) {
+            sets[n_set].name = "avx512_vnni (emulated)";
+            quant_init_avx512_vnni_emulated(sets[n_set++].k.quant);
+        }
 #endif
     }
 #endif
