@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -74,6 +75,16 @@ bool cpu_bf16_is_fast(void) { return false; }
 unsigned cpu_isa(void) { return MO_ISA_GENERIC; }
 
 #endif
+
+size_t cpu_l2_bytes(void)
+{
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+    const long n = sysconf(_SC_LEVEL2_CACHE_SIZE);
+    return n > 0 ? (size_t)n : 0;
+#else
+    return 0;
+#endif
+}
 
 static const struct {
     const char *name;

@@ -3,6 +3,7 @@
 #define MO_CORE_CPU_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum {
@@ -23,6 +24,8 @@ unsigned cpu_isa(void); /* CPU and OS state (XGETBV) both checked */
 /* Whether AVX-512 BF16 multiplies twice as fast as float32 does. AMD's cores do; Intel's take four times as long for an
  * instruction (12 of either in 8.9 and 2.2 ns on Emerald Rapids), which makes half the rate. */
 bool cpu_bf16_is_fast(void);
+
+size_t cpu_l2_bytes(void); /* of a core; 0 if the system does not tell */
 
 /* "generic,avx2" -> mask of what may be used; unknown names return -1. "all" or NULL gives MO_ISA_ALL. */
 int64_t cpu_isa_parse(const char *list);

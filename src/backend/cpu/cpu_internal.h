@@ -14,8 +14,9 @@
  * A weight row must fit the weight panel four times (k <= 32768 floats) to use the many-rows path, and x_pack once. */
 enum {
     X_PACK_BYTES = 8 << 20,
-    W_PANEL_BYTES = 512 << 10, /* half of a typical 1 MiB L2 */
-    SCRATCH_BYTES = 1 << 20,
+    W_PANEL_MIN = 512 << 10, /* half of an L2 of 1 MiB, */
+    W_PANEL_MAX = 1 << 20,   /* of one of 2 MiB */
+    SCRATCH_BYTES = 3 << 19,
     MATMUL_COL_MAX = X_PACK_BYTES / 64
 };
 
@@ -24,6 +25,7 @@ typedef struct cpu_backend {
     kernels k;
     pool *pool;
     int n_thread;
+    size_t w_panel;                           /* most bytes of matmul's weight panel: half of L2 */
     void *memory;                             /* holds the two below, on huge pages where the system gives them */
     uint8_t *x_pack;                          /* X_PACK_BYTES */
     uint8_t **scratch;                        /* [n_thread], each SCRATCH_BYTES, aligned to MO_ALIGN */

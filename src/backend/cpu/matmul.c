@@ -64,7 +64,7 @@ static void store(const mm_job *j, const float *raw, int64_t x_row, int64_t w_ro
 }
 
 /* Thread's scratch for decoded rows, behind what the paths use. */
-enum { DECODED_AT = W_PANEL_BYTES + BLOCK_STRIPS * GROUP_ROWS * TILE_W * VEC_BYTES_MAX + GROUP_ROWS * BLOCK_STRIPS * TILE_W * 4 };
+enum { DECODED_AT = W_PANEL_MAX + BLOCK_STRIPS * GROUP_ROWS * TILE_W * VEC_BYTES_MAX + GROUP_ROWS * BLOCK_STRIPS * TILE_W * 4 };
 _Static_assert(DECODED_AT % VEC_BYTES_MAX == 0 && MATMUL_COL_MAX * 4 <= SCRATCH_BYTES - VEC_TASK_ROWS * TILE_X_MAX * 4,
                "a decoded row fits");
 
@@ -199,7 +199,7 @@ static void many_part(void *arg, int i_thread, int n_thread)
 {
     mm_job *j = arg;
     uint8_t *panel = j->c->scratch[i_thread];
-    float *acc = (float *)(panel + W_PANEL_BYTES);
+    float *acc = (float *)(panel + W_PANEL_MAX);
     float *raw = acc + BLOCK_STRIPS * GROUP_ROWS * TILE_W * (VEC_BYTES_MAX / 4);
     int64_t task;
 
@@ -216,7 +216,7 @@ static void many_part(void *arg, int i_thread, int n_thread)
         }
     }
 }
-_Static_assert((int)W_PANEL_BYTES + BLOCK_STRIPS * GROUP_ROWS * (int)TILE_W * (int)VEC_BYTES_MAX +
+_Static_assert((int)W_PANEL_MAX + BLOCK_STRIPS * GROUP_ROWS * (int)TILE_W * (int)VEC_BYTES_MAX +
                        GROUP_ROWS * BLOCK_STRIPS * (int)TILE_W * 4 <=
                    (int)SCRATCH_BYTES,
                "the many-rows path outgrew the scratch");
@@ -226,7 +226,7 @@ _Static_assert(GROUP_ROWS >= (int)TILE_X_MAX, "a group holds a panel");
 static void matmul_many(mm_job *j)
 {
     const int64_t strips = ceil_div(j->w->n_row, TILE_W), n_thread = j->c->n_thread;
-    const int64_t fit = (int64_t)(W_PANEL_BYTES / (TILE_W * j->row_bytes));
+    const int64_t fit = (int64_t)(j->c->w_panel / (TILE_W * j->row_bytes));
 
     const int64_t n_block = (j->n_step * (int64_t)j->step_bytes + j->t->part_bytes / 2) / j->t->part_bytes;
 
@@ -263,7 +263,7 @@ void cpu_matmul(backend *be, float *y, int64_t ldy, const weight *w, const float
     j.n_step = ceil_div(w->n_col, t->k_step);
     j.step_bytes = (size_t)t->k_step * (size_t)t->elem;
     j.row_bytes = part_bytes(&j, j.n_step);
-    few = n <= N_FEW || TILE_W * j.row_bytes > W_PANEL_BYTES || (!own && TILE_W * 4 * w->n_col > SCRATCH_BYTES - DECODED_AT);
+    few = n <= N_FEW || TILE_W * j.row_bytes > c->w_panel || (!own && TILE_W * 4 * w->n_col > SCRATCH_BYTES - DECODED_AT);
     fit = (int64_t)(X_PACK_BYTES / mo_round_up(j.row_bytes, VEC_BYTES_MAX));
     if (few) rows = min64(fit, N_FEW);
     else rows = fit / GROUP_ROWS * GROUP_ROWS;
