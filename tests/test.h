@@ -13,19 +13,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Built with a sanitizer: an order of magnitude slower. Sweeps that would find nothing more there may be shortened. */
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define TEST_INSTRUMENTED 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define TEST_INSTRUMENTED 1
-#endif
-#ifndef TEST_INSTRUMENTED
-#define TEST_INSTRUMENTED 0
-#endif
-
 static int test_n_passed, test_n_failed, test_n_skipped, test_this_failed;
 
 #define TEST(name) static void test_##name(void)

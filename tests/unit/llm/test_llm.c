@@ -7,6 +7,7 @@
 
 #include "../session/tiny.h"
 #include "core/cpu.h"
+#include "core/instrumented.h"
 #include "test.h"
 
 enum { N_PROMPT = 150, N_UBATCH = 512, N_CTX = 256 }; /* three pages of a prompt */
@@ -348,7 +349,7 @@ static void suite(int i_config, int32_t type, int32_t kv_type, const char *isa)
 }
 
 /* Instrumented, what this machine has is enough here: the kernels' own tests go through every instruction set. */
-#if TEST_INSTRUMENTED
+#if MO_INSTRUMENTED
 static const char *const isas[] = { "all" };
 #else
 static const char *const isas[] = { "generic", "avx2", "avx2,avx512", "neon", "all" };

@@ -5,20 +5,17 @@
  * scales_<type>(b, s, mn): per sub-block s[] (as Q_SCALE makes it) and mn[] (what is multiplied with the sums of x).
  * factor_<type>(b): d.
  */
+#include "core/instrumented.h"
+
 #define Q_INLINE static inline __attribute__((always_inline))
 /* Kernels are made for every constant number of activation rows, their loops unrolled: a compiler's minutes. Where speed is
  * not the point (Q_SMALL: instrumented, emulated or plain C) one body takes any number. */
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define Q_SMALL 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(MO_EMULATE_VNNI)
-#undef Q_SMALL
-#define Q_SMALL 1
-#endif
 #ifndef Q_SMALL
-#define Q_SMALL 0
+#if defined(MO_EMULATE_VNNI)
+#define Q_SMALL 1
+#else
+#define Q_SMALL MO_INSTRUMENTED
+#endif
 #endif
 #if Q_SMALL
 #define Q_UNROLL

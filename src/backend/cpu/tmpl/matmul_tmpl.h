@@ -8,6 +8,8 @@
  *
  * What depends on the weight's type is in matmul_weight_tmpl.h. DOT_T is the vector in which products are made, DOT_K its elements: VL floats, or 2 VL bf16 in the bf16 file.
  */
+#include "core/instrumented.h"
+
 #ifndef VF_HSUM_TILE
 #define vf_hsum_tile(out, ldo, a, n) /* not taken: see tile_case */
 #endif
@@ -81,8 +83,18 @@ static inline __attribute__((always_inline)) void tile_case(float *acc, const ui
 #endif
 }
 
+/* Made for every constant number of rows, but where the compiler's time is worth more than speed. */
+#if defined(MO_EMULATE_AVX512)
+#define MM_ANY_N 1
+#else
+#define MM_ANY_N MO_INSTRUMENTED
+#endif
+
 static void matmul_tile(float *acc, const void *w, const void *x, int64_t n_step, int n, bool first, float *out, int64_t ldo)
 {
+#if MM_ANY_N
+    tile_case(acc, w, x, n_step, n, first, out, ldo);
+#else
     switch (n) {
     case 1: tile_case(acc, w, x, n_step, 1, first, out, ldo); break;
     case 2: tile_case(acc, w, x, n_step, 2, first, out, ldo); break;
@@ -96,6 +108,7 @@ static void matmul_tile(float *acc, const void *w, const void *x, int64_t n_step
         TILE_CASE(6)
 #undef TILE_CASE
     }
+#endif
 }
 
 /* Copy of the last, partial step of a weight row, zero padded. */

@@ -98,6 +98,9 @@ static void MM_CAT(matvec, W_NAME)(float *out, int64_t ldo, const void *w, size_
         for (; r < n_row; r++, p += rb) MM_CAT(matvec_1, W_NAME)(out + r, p, rb, 1, x, k);
         return;
     }
+#if MM_ANY_N
+    for (; r + TILE_W <= n_row; r += TILE_W, p += TILE_W * rb) MM_CAT(matvec_n, W_NAME)(out + r, ldo, p, rb, TILE_W, x, ldx, n, k);
+#else
     for (; r + TILE_W <= n_row; r += TILE_W, p += TILE_W * rb) switch (n) {
 #define MATVEC_CASE(i)                                                                                                                     \
     case i:                                                                                                                                \
@@ -111,6 +114,7 @@ static void MM_CAT(matvec, W_NAME)(float *out, int64_t ldo, const void *w, size_
             MATVEC_CASE(6)
 #undef MATVEC_CASE
         }
+#endif
     for (; r < n_row; r++, p += rb)
         for (int i = 0; i < n; i++)
             MM_CAT(matvec_n, W_NAME)(out + i * ldo + r, ldo, p, rb, 1, (const uint8_t *)x + (size_t)i * ldx, ldx, 1, k);

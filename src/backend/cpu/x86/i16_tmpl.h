@@ -190,7 +190,8 @@ INLINE void tile_n(float *acc, const uint8_t *w, const uint8_t *x, int64_t n_ste
 
 static void tile(float *acc, const void *w, const void *x, int64_t n_step, int n, bool first, float *out, int64_t ldo)
 {
-    if (n == 1) tile_n(acc, w, x, n_step, 1, first, out, ldo);
+    if (MO_INSTRUMENTED) tile_n(acc, w, x, n_step, n, first, out, ldo);
+    else if (n == 1) tile_n(acc, w, x, n_step, 1, first, out, ldo);
     else if (n == 2) tile_n(acc, w, x, n_step, 2, first, out, ldo);
     else if (n == 3) tile_n(acc, w, x, n_step, 3, first, out, ldo);
     else if (n == 4) tile_n(acc, w, x, n_step, I16_ROWS > 3 ? 4 : 1, first, out, ldo);

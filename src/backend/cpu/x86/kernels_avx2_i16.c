@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/cpu.h"
+#include "core/instrumented.h"
 #include "backend/cpu/x86/vec_avx2.h"
 
 #define INLINE static inline __attribute__((always_inline))

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/cpu.h"
+#include "core/instrumented.h"
 #include "backend/cpu/x86/vec_avx512.h"
 #if !defined(MO_EMULATE_AVX512) && !defined(__AVX512VNNI__)
 #error "this file needs -mavx512vnni"
