@@ -77,8 +77,8 @@ typedef enum mo_switch { MO_AUTO = -1, MO_OFF = 0, MO_ON = 1 } mo_switch;
 typedef struct mo_model_opts {
     int32_t n_thread; /* 0: every core this process may use */
     const char *isa;  /* which instruction sets may be used, "generic,avx2"; NULL: all that are there */
-    int32_t fast;     /* non-zero: multiply in reduced precision where that is faster: bf16 pairs on AVX-512 BF16, 16-bit fixed
-                             point on AVX2. No longer float32-exact; every equality of results still holds */
+    int32_t fast;     /* non-zero: multiply in reduced precision where that is faster: 16-bit block fixed point on AVX2 and AVX-512
+                             VNNI, bf16 pairs on AMD's AVX-512 BF16. No longer float32-exact; every equality of results still holds */
     int32_t int8;     /* non-zero: as fast, and F16, BF16 and float32 weights become int8 while opening, activations where they are used:
                          several times faster, half the memory of F16; encoders' rows move by 1.6 to 1.8 %. Not together with exact */
     int32_t exact;    /* non-zero: multiply block-quantised weights as the float32 they stand for. Else their activations are rounded to

@@ -90,7 +90,7 @@ sanitizer_setup() {
 step_sanitize() {
     sanitizer_setup || return 1
     UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ASAN_OPTIONS=detect_stack_use_after_return=1 \
-        meson_tests "$BUILD/sanitize" --timeout-multiplier 20 --no-suite golden --no-suite cli
+        meson_tests "$BUILD/sanitize" --timeout-multiplier 20 --no-suite golden --no-suite cli --no-suite accuracy
 }
 
 # Tests of the suite 'threads'. ThreadSanitizer's fixed memory map does not survive wide address randomisation, hence

@@ -13,6 +13,7 @@
 #include "core/alloc.h"
 #include "core/file.h"
 #include "core/synth.h"
+#include "media/audio.h"
 #include "models/gguf_keys.h"
 #include "models/gguf_layout.h"
 
@@ -216,6 +217,21 @@ static mo_status path_of(char **out, const char *dir, const synth_gguf *g, gguf_
     return st;
 }
 
+/* Readers of this layout take the mel filters from the file. */
+static mo_status write_filters(gguf_writer *out, const audio_config *a, mo_error *err)
+{
+    float filters[MEL_BANDS * MEL_BINS];
+    mel_bank *m;
+    mo_status st;
+
+    if (a->n_mel != MEL_BANDS) return MO_OK; /* we know no others */
+    if ((st = mel_bank_new(&m, err)) != MO_OK) return st;
+    mel_bank_filters(m, filters);
+    mel_bank_free(m);
+    gguf_put_filters(out, filters, MEL_BANDS, MEL_BINS);
+    return MO_OK;
+}
+
 static mo_status write_contents(writing *w, gguf_writer *out, const layout *l, mo_error *err)
 {
     const synth_gguf *g = w->g;
@@ -226,6 +242,7 @@ static mo_status write_contents(writing *w, gguf_writer *out, const layout *l, m
     snprintf(name, sizeof name, "%s, made-up weights", model_member_name(g->c->member));
     st = gguf_put_config(out, g->c, l->role, name, type_of_role(g, l->role), err);
     if (st == MO_OK && l->role == GGUF_ROLE_LLM) st = gguf_put_tokenizer(out, g->tok, g->c->llm.n_vocab, g->tokenizer_dir, err);
+    if (st == MO_OK && l->role == GGUF_ROLE_AUDIO) st = write_filters(out, &g->c->audio, err);
     for (size_t i = 0; i < l->n; i++)
         gguf_declare(out, l->list[i].name, layout_type(&l->list[i], l->role, &m), l->list[i].n_dim, l->list[i].dim);
     for (size_t i = 0; i < l->n && st == MO_OK; i++) st = write_tensor(w, out, &l->list[i], layout_type(&l->list[i], l->role, &m), err);

@@ -21,10 +21,19 @@ static struct {
 } sets[ISA_CASE_MAX + 4];
 static int n_set;
 
+/* Float kernels differ in more ways than quantised ones. */
+static bool is_new(const kernels *k)
+{
+    for (int i = 0; i < n_set; i++)
+        if (!memcmp(sets[i].k.quant, k->quant, sizeof k->quant)) return false;
+    return true;
+}
+
 static void sets_init(void)
 {
     isa_cases_init();
     for (int i = 0; i < n_isa_case; i++) {
+        if (!is_new(&isa_cases[i].k)) continue;
         sets[n_set].name = isa_cases[i].name;
         sets[n_set++].k = isa_cases[i].k;
     }

@@ -5,6 +5,7 @@ gguf=$tmp/gguf
 run synth --config "$data/demo.json" --seed 1 --gguf --type BF16 -o "$gguf"
 check "synth --gguf" ended 0
 check "a file for each part" test -f "$gguf/MiniCPM-o-4_5-BF16.gguf" -a -f "$gguf/vision/MiniCPM-o-4_5-vision-BF16.gguf" -a -f "$gguf/audio/MiniCPM-o-4_5-audio-BF16.gguf"
+check "the mel filters that other readers want" grep -aq 'filters' "$gguf/audio/MiniCPM-o-4_5-audio-BF16.gguf"
 check "and nothing else" test "$(find "$gguf" -type f | wc -l)" = 3
 media=(--image "$data/demo.png" --audio "$data/demo.wav" -p 'Hi' --seed 3 --max-tokens 12)
 run run "$model" "${media[@]}"

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "core/alloc.h"
+#include "core/instrumented.h"
 #include "test.h"
 
 static mo_error err;
@@ -109,6 +110,7 @@ static void run_against_model(int kind, int redundancy_ms, int n_call)
     model m = { .r = redundancy_ms / 10 };
     mel_stream *s;
 
+    if (MO_INSTRUMENTED) n_call /= 3;
     make_track((unsigned)kind);
     CHECK_OK(mel_stream_new(&s, bank, redundancy_ms, &err));
     for (int call = 0; call < n_call; call++) {
