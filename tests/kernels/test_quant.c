@@ -50,7 +50,8 @@ static void sets_init(void)
         const unsigned isa = MO_ISA_AVX2 | (i ? MO_ISA_AVX512 | MO_ISA_AVX512_VNNI : (unsigned)MO_ISA_AVX_VNNI);
         if ((cpu_isa() & isa) == isa) {
             sets[n_set].name = i ? "avx512_vnni" : "avx_vnni";
-            kernels_init(&sets[n_set++].k, isa, false);
+            kernels_init(&sets[n_set].k, isa, false);
+            if (is_new(&sets[n_set].k)) n_set++;
             continue;
         }
         if (!(cpu_isa() & MO_ISA_AVX2)) continue;
