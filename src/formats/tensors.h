@@ -36,7 +36,7 @@ void tensors_close(tensors *ts);                       /* accepts NULL; unmaps *
 double tensors_huge_share(const tensors *ts);
 /* memory_release of t's bytes [at, at + n), if t lies in a mapped file. */
 void tensors_release(const tensors *ts, const tensor *t, size_t at, size_t n);
-void tensors_forget(const tensors *ts);        /* file_map_forget of every file */
+void tensors_forget(const tensors *ts); /* file_map_forget of every file */
 
 /* A safetensors file, or a directory with model.safetensors(.index.json) or any *.safetensors shards. */
 mo_status tensors_open_safetensors(tensors **out, const char *path, mo_error *err);

@@ -181,7 +181,8 @@ static mo_status load_pipeline(tokenizer *t, json_t *root, json_t *model, mo_err
     const char *type = json_string_value(json_object_get(model, "type"));
 
     if ((type && strcmp(type, "BPE")) || json_is_true(json_object_get(model, "byte_fallback")) || !tree_has(pre, "ByteLevel", 0))
-        return mo_fail(err, MO_E_UNSUPPORTED, "this tokenizer is not byte-level BPE (SentencePiece vocabularies are read from GGUF files only)");
+        return mo_fail(err, MO_E_UNSUPPORTED,
+                       "this tokenizer is not byte-level BPE (SentencePiece vocabularies are read from GGUF files only)");
     t->nfc = tree_has(json_object_get(root, "normalizer"), "NFC", 0);
     t->ignore_merges = json_is_true(json_object_get(model, "ignore_merges"));
     if (tree_has(pre, "\\p{N}{1,3}", 0)) t->split = SPLIT_LLAMA3;
@@ -331,7 +332,8 @@ mo_status tokenizer_open_hf(tokenizer **out, const char *dir, mo_error *err)
         st = load_vocab_json(t, dir, err);
         if (st == MO_E_IO && has_file(dir, "tokenizer.model"))
             st = mo_fail(err, MO_E_UNSUPPORTED,
-                         "it has a SentencePiece model (tokenizer.model), which is read from GGUF files only; a byte-level BPE vocabulary is needed");
+                         "it has a SentencePiece model (tokenizer.model), which is read from GGUF files only; a byte-level BPE vocabulary "
+                         "is needed");
         if (st != MO_OK || (st = load_merges_txt(t, dir, err)) != MO_OK) goto fail;
     }
     if ((st = vocab_finish(t, true, err)) != MO_OK || (st = load_config(t, dir, err)) != MO_OK) goto fail;
