@@ -351,12 +351,9 @@ static mo_status write_outputs(run *r, mo_error *err)
 
 static mo_status make_filters(run *r, mo_error *err)
 {
-    mel_bank *m;
-    mo_status st = mel_bank_new(&m, err);
+    mo_status st = mel_filters(r->filters, err);
 
     if (st != MO_OK) return st;
-    mel_bank_filters(m, r->filters);
-    mel_bank_free(m);
     r->q.filters = r->filters;
     r->q.n_mel = MEL_BANDS;
     r->q.n_bin = MEL_BINS;

@@ -221,13 +221,10 @@ static mo_status path_of(char **out, const char *dir, const synth_gguf *g, gguf_
 static mo_status write_filters(gguf_writer *out, const audio_config *a, mo_error *err)
 {
     float filters[MEL_BANDS * MEL_BINS];
-    mel_bank *m;
     mo_status st;
 
     if (a->n_mel != MEL_BANDS) return MO_OK; /* we know no others */
-    if ((st = mel_bank_new(&m, err)) != MO_OK) return st;
-    mel_bank_filters(m, filters);
-    mel_bank_free(m);
+    if ((st = mel_filters(filters, err)) != MO_OK) return st;
     gguf_put_filters(out, filters, MEL_BANDS, MEL_BINS);
     return MO_OK;
 }

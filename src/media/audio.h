@@ -44,7 +44,7 @@ typedef struct mel_bank mel_bank; /* filters, window, FFT plan: read-only after 
 mo_status mel_bank_new(mel_bank **out, mo_error *err);
 void mel_bank_free(mel_bank *m); /* accepts NULL */
 /* The filters as a matrix, [MEL_BANDS, MEL_BINS]: rows are bands, columns bins of 40 Hz. */
-void mel_bank_filters(const mel_bank *m, float *out);
+mo_status mel_filters(float *out, mo_error *err);
 
 /* Raw log10 power of one 400-sample window: y[80], each >= -10 and finite. The building block of the offline and the
  * streaming form. Windowing is done here; samples that are not finite count as 0. */

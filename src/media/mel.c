@@ -77,12 +77,18 @@ mo_status mel_bank_new(mel_bank **out, mo_error *err)
 
 void mel_bank_free(mel_bank *m) { mo_free(m); }
 
-void mel_bank_filters(const mel_bank *m, float *out)
+mo_status mel_filters(float *out, mo_error *err)
 {
-    const float *w = m->weight;
+    const float *w;
+    mel_bank *m;
+    mo_status st = mel_bank_new(&m, err);
 
+    if (st != MO_OK) return st;
+    w = m->weight;
     memset(out, 0, sizeof *out * MEL_BANDS * N_BIN);
     for (int i = 0; i < MEL_BANDS; w += m->n_bin[i++]) memcpy(out + i * N_BIN + m->bin0[i], w, (size_t)m->n_bin[i] * sizeof *w);
+    mel_bank_free(m);
+    return MO_OK;
 }
 
 /* --- FFT of 200 complex values, real and imaginary parts apart so that the inner loops vectorise --- */
