@@ -130,8 +130,9 @@ static void dense_matvec(float *out, int64_t ldo, const uint8_t *w, size_t rb, i
     for (int64_t r = 0; r < n_row; r += Q_ROWS, w += Q_ROWS * rb) {
         const size_t nr = n_row - r < Q_ROWS ? (size_t)(n_row - r) : Q_ROWS;
         const uint8_t *p = w;
-        float acc[Q_DENSE_X * Q_ACC] = { 0 };
+        float acc[Q_DENSE_X * Q_ACC];
 
+        memset(acc, 0, (size_t)n * Q_ACC * sizeof *acc);
         for (int64_t k0 = 0, c = 0; k0 < k; k0 += Q_CHUNK, c++, p += D_SCALE_BYTES + Q_CHUNK * Q_ROWS)
             dense_any(acc, p, x + (size_t)c * ldx, n, k - k0 < Q_CHUNK ? (int)(k - k0) : Q_CHUNK);
         for (int i = 0; i < n; i++) memcpy(out + i * ldo + r, acc + i * Q_ACC, nr * sizeof *acc);
