@@ -223,7 +223,7 @@ Q_INLINE bool fits_16(const uint8_t *x, size_t ldx, int n, const int max, const 
 }
 #endif
 
-/* CALL(n) with a constant n of 1 … 4, 8 */
+/* CALL(n) with a constant n of 1 … 4, or 1 … 8; Q_SMALL: with n as it is */
 #if Q_SMALL
 #define CALL_1_4(CALL, n) CALL(n);
 #define CALL_1_8          CALL_1_4

@@ -74,10 +74,10 @@ Q_INLINE void put_scale(q_panel *p, int j, int r0, vi v)
 Q_INLINE vi byte_of(vu w, int i) { return (vi)(w >> (8 * i) & 255); }
 Q_INLINE vi sbyte_of(vu w, int i) { return (vi)(w << (24 - 8 * i)) >> 24; }
 
-/* Scales of sub-blocks j and j + 1 of a type whose sums may be joined */
-Q_INLINE void put_scales_2(q_panel *p, int j, int r0, vi a, vi b)
+/* Scales of sub-blocks j and j + 1; join: of a type whose sums may be joined */
+Q_INLINE void put_scales_2(q_panel *p, int j, int r0, vi a, vi b, const bool join)
 {
-    if (Q_JOIN) a = (a & 0xffff) | b << 16, memcpy(&p->scale[j / 2][r0], &a, sizeof a);
+    if (Q_JOIN && join) a = (a & 0xffff) | b << 16, memcpy(&p->scale[j / 2][r0], &a, sizeof a);
     else put_scale(p, j, r0, a), put_scale(p, j + 1, r0, b);
 }
 
@@ -168,14 +168,9 @@ Q_INLINE void unpack_q45_k(const unpack_at *u, const int bytes, const int at_q, 
 
         super_factors(u->p, b, u->rb, r0, true);
         Q_UNROLL
-        for (int j = 0; j < 4; j += five ? 1 : 2) {
-            if (five) {
-                put_scale(u->p, j, r0, byte_of(s0, j));
-                put_scale(u->p, 4 + j, r0, byte_of(s1, j));
-            } else {
-                put_scales_2(u->p, j, r0, byte_of(s0, j), byte_of(s0, j + 1));
-                put_scales_2(u->p, 4 + j, r0, byte_of(s1, j), byte_of(s1, j + 1));
-            }
+        for (int j = 0; j < 4; j += 2) {
+            put_scales_2(u->p, j, r0, byte_of(s0, j), byte_of(s0, j + 1), !five);
+            put_scales_2(u->p, 4 + j, r0, byte_of(s1, j), byte_of(s1, j + 1), !five);
         }
         Q_UNROLL
         for (int i = 0; i < 2; i++) {
@@ -219,7 +214,7 @@ Q_INLINE void unpack_q6_k(const unpack_at *u)
         for (int j = 0; j < 4; j++) {
             const vu s = words_of(b + 192 + 4 * j, u->rb);
             Q_UNROLL
-            for (int i = 0; i < 4; i += 2) put_scales_2(u->p, 4 * j + i, r0, sbyte_of(s, i), sbyte_of(s, i + 1));
+            for (int i = 0; i < 4; i += 2) put_scales_2(u->p, 4 * j + i, r0, sbyte_of(s, i), sbyte_of(s, i + 1), true);
             put_min(u->p, 2 * j, r0, 32 * sbyte_of(s, 0), 32 * sbyte_of(s, 1));
             put_min(u->p, 2 * j + 1, r0, 32 * sbyte_of(s, 2), 32 * sbyte_of(s, 3));
         }
@@ -284,7 +279,7 @@ Q_INLINE void unpack_q2_k(const unpack_at *u)
         for (int j = 0; j < 4; j++) {
             const vu w = words_of(b + 4 * j, u->rb), s = w & EACH_BYTE(15), m = w >> 4 & EACH_BYTE(15);
             Q_UNROLL
-            for (int i = 0; i < 4; i += 2) put_scales_2(u->p, 4 * j + i, r0, byte_of(s, i), byte_of(s, i + 1));
+            for (int i = 0; i < 4; i += 2) put_scales_2(u->p, 4 * j + i, r0, byte_of(s, i), byte_of(s, i + 1), true);
             put_min(u->p, 2 * j, r0, byte_of(m, 0), byte_of(m, 1));
             put_min(u->p, 2 * j + 1, r0, byte_of(m, 2), byte_of(m, 3));
         }
@@ -307,7 +302,7 @@ Q_INLINE void unpack_q3_k(const unpack_at *u)
             Q_UNROLL
             for (int i = 0; i < 4; i++) v[i] = byte_of(s, i) - 32;
             Q_UNROLL
-            for (int i = 0; i < 4; i += 2) put_scales_2(u->p, 4 * j + i, r0, v[i], v[i + 1]);
+            for (int i = 0; i < 4; i += 2) put_scales_2(u->p, 4 * j + i, r0, v[i], v[i + 1], true);
             put_min(u->p, 2 * j, r0, 4 * v[0], 4 * v[1]);
             put_min(u->p, 2 * j + 1, r0, 4 * v[2], 4 * v[3]);
         }
