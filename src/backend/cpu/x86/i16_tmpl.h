@@ -19,10 +19,10 @@
  *
  * Included by a file per instruction set, after its vec file and these:
  *     vi, vi_store, vi_zero, vi_to_f      VL 32-bit or 2 VL 16-bit integers
- *     I16_ROWS                            most activation rows of a tile
  *     quantize(lo, hi, s)                 a step of elements times s as int16, VPACKSSDW's order
  *     lane_sums(lo, hi)                   sums of the two elements of each lane in that order
- *     bits_max16, bits_max32(m, p)        running largest magnitude of the step at p as bits, hmax16, hmax32(m): of all lanes
+ *     bits_max16, bits_max32(m, p)        running largest magnitude of the step at p, as bits: they order like the numbers, NaN above all
+ *     fold16, fold32(m)                   the largest of m's 128-bit parts, element by element
  *     tile_steps(a, w, x, steps, n)       the integer sums of a TILE_W x n tile
  */
 enum {
@@ -108,6 +108,16 @@ static void pack_x(void *panel, const float *x, int64_t ldx, int n, int64_t k)
 
 /* ---- weights ---- */
 
+INLINE uint32_t hmax16(vi m)
+{
+    return 0xffff ^ (uint32_t)_mm_extract_epi16(_mm_minpos_epu16(_mm_xor_si128(fold16(m), _mm_set1_epi16(-1))), 0);
+}
+INLINE uint32_t hmax32(vi m)
+{
+    __m128i a = fold32(m);
+    a = _mm_max_epi32(a, _mm_shuffle_epi32(a, 0x4e));
+    return (uint32_t)_mm_cvtsi128_si32(_mm_max_epi32(a, _mm_shuffle_epi32(a, 0xb1)));
+}
 INLINE float from_bits(uint32_t u)
 {
     float f;
@@ -160,7 +170,7 @@ INLINE uint8_t *pack_w_rows(uint8_t *o, const uint8_t *w, size_t row_bytes, int 
 /* One block: `steps` steps of a TILE_W x n tile, from + block -> acc. */
 INLINE void tile_block(float *acc, const float *from, const uint8_t *w, const uint8_t *x, int steps, const int n)
 {
-    vi a[I16_ROWS][TILE_W];
+    vi a[TILE_X][TILE_W];
 
     tile_steps(a, w, x, steps, n);
     w += steps * TILE_W * STEP_BYTES;
@@ -174,7 +184,7 @@ INLINE void tile_block(float *acc, const float *from, const uint8_t *w, const ui
 
 INLINE void tile_n(float *acc, const uint8_t *w, const uint8_t *x, int64_t n_step, const int n, bool first, float *out, int64_t ldo)
 {
-    static const float zeros[I16_ROWS * TILE_W * VL];
+    static const float zeros[TILE_X * TILE_W * VL];
     const float *from = first ? zeros : acc;
 
     for (; n_step > 0; n_step -= BLOCK_STEPS, from = acc) {
@@ -194,9 +204,9 @@ static void tile(float *acc, const void *w, const void *x, int64_t n_step, int n
     else if (n == 1) tile_n(acc, w, x, n_step, 1, first, out, ldo);
     else if (n == 2) tile_n(acc, w, x, n_step, 2, first, out, ldo);
     else if (n == 3) tile_n(acc, w, x, n_step, 3, first, out, ldo);
-    else if (n == 4) tile_n(acc, w, x, n_step, I16_ROWS > 3 ? 4 : 1, first, out, ldo);
-    else if (n == 5) tile_n(acc, w, x, n_step, I16_ROWS > 3 ? 5 : 1, first, out, ldo);
-    else tile_n(acc, w, x, n_step, I16_ROWS > 3 ? 6 : 1, first, out, ldo);
+    else if (n == 4) tile_n(acc, w, x, n_step, TILE_X > 3 ? 4 : 1, first, out, ldo);
+    else if (n == 5) tile_n(acc, w, x, n_step, TILE_X > 3 ? 5 : 1, first, out, ldo);
+    else tile_n(acc, w, x, n_step, TILE_X > 3 ? 6 : 1, first, out, ldo);
 }
 
 /* Few rows: each block of TILE_W weight rows becomes a panel in L1, and every row of x is a tile of one row on it. */
@@ -204,7 +214,7 @@ INLINE void matvec(float *out, int64_t ldo, const uint8_t *w, size_t row_bytes, 
                    int64_t k, const int elem, load_fn load, vi (*bits)(vi, const void *), float (*most)(vi))
 {
     _Alignas(64) uint8_t panel[TILE_W * (BLOCK_STEPS * STEP_BYTES + SCALE_BYTES)];
-    _Alignas(64) float acc[I16_ROWS][TILE_W * VL];
+    _Alignas(64) float acc[TILE_X][TILE_W * VL];
 
     for (int64_t r = 0; r < n_row; r += TILE_W, w += TILE_W * row_bytes) {
         const int nw = (int)(n_row - r < TILE_W ? n_row - r : TILE_W);
@@ -237,7 +247,7 @@ INLINE void matvec(float *out, int64_t ldo, const uint8_t *w, size_t row_bytes, 
     static const matmul_type matmul_##NAME = {                                                                                             \
         .name = LABEL,                                                                                                                     \
         .k_step = STEP,                                                                                                                    \
-        .tile_x = I16_ROWS,                                                                                                                \
+        .tile_x = TILE_X,                                                                                                                  \
         .elem = 2,                                                                                                                         \
         .part_bytes = 2048,                                                                                                                \
         .block = BLOCK_STEPS,                                                                                                              \

@@ -10,8 +10,6 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { I16_ROWS = TILE_X };
-
 typedef __m256i vi;
 
 INLINE vi vi_load(const void *p) { return _mm256_loadu_si256(p); }
@@ -22,23 +20,14 @@ INLINE vi quantize(vf lo, vf hi, vf s) { return _mm256_packs_epi32(_mm256_cvtps_
 INLINE vf lane_sums(vf lo, vf hi) { return _mm256_hadd_ps(lo, hi); }
 
 INLINE vi bits_max16(vi m, const void *p) { return _mm256_max_epi16(m, _mm256_and_si256(vi_load(p), _mm256_set1_epi16(0x7fff))); }
-INLINE uint32_t hmax16(vi m)
-{
-    const __m128i a = _mm_max_epi16(_mm256_castsi256_si128(m), _mm256_extracti128_si256(m, 1));
-    return 0xffff ^ (uint32_t)_mm_extract_epi16(_mm_minpos_epu16(_mm_xor_si128(a, _mm_set1_epi16(-1))), 0);
-}
 INLINE vi bits_max32(vi m, const void *p)
 {
     const vi mask = _mm256_set1_epi32(0x7fffffff);
     m = _mm256_max_epi32(m, _mm256_and_si256(vi_load(p), mask));
     return _mm256_max_epi32(m, _mm256_and_si256(vi_load((const uint8_t *)p + 32), mask));
 }
-INLINE uint32_t hmax32(vi m)
-{
-    __m128i a = _mm_max_epi32(_mm256_castsi256_si128(m), _mm256_extracti128_si256(m, 1));
-    a = _mm_max_epi32(a, _mm_shuffle_epi32(a, 0x4e));
-    return (uint32_t)_mm_cvtsi128_si32(_mm_max_epi32(a, _mm_shuffle_epi32(a, 0xb1)));
-}
+INLINE __m128i fold16(vi m) { return _mm_max_epi16(_mm256_castsi256_si128(m), _mm256_extracti128_si256(m, 1)); }
+INLINE __m128i fold32(vi m) { return _mm_max_epi32(_mm256_castsi256_si128(m), _mm256_extracti128_si256(m, 1)); }
 
 /* acc += w * x, 16 products, in two instructions. Written out because compilers rebalance the sums, copy them from register to
  * register or spill them, which costs a third of the speed. */

@@ -13,8 +13,6 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { I16_ROWS = TILE_X };
-
 typedef __m512i vi;
 
 INLINE vi vi_load(const void *p) { return _mm512_loadu_si512(p); }
@@ -32,18 +30,15 @@ INLINE vi bits_max32(vi m, const void *p)
     return _mm512_max_epi32(m, _mm512_and_si512(vi_load((const uint8_t *)p + 64), mask));
 }
 INLINE __m256i vi_half(vi m, int high) { return high ? _mm512_extracti64x4_epi64(m, 1) : _mm512_castsi512_si256(m); }
-INLINE uint32_t hmax16(vi m)
+INLINE __m128i fold16(vi m)
 {
     const __m256i h = _mm256_max_epi16(vi_half(m, 0), vi_half(m, 1));
-    const __m128i a = _mm_max_epi16(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
-    return 0xffff ^ (uint32_t)_mm_extract_epi16(_mm_minpos_epu16(_mm_xor_si128(a, _mm_set1_epi16(-1))), 0);
+    return _mm_max_epi16(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
 }
-INLINE uint32_t hmax32(vi m)
+INLINE __m128i fold32(vi m)
 {
     const __m256i h = _mm256_max_epi32(vi_half(m, 0), vi_half(m, 1));
-    __m128i a = _mm_max_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
-    a = _mm_max_epi32(a, _mm_shuffle_epi32(a, 0x4e));
-    return (uint32_t)_mm_cvtsi128_si32(_mm_max_epi32(a, _mm_shuffle_epi32(a, 0xb1)));
+    return _mm_max_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
 }
 
 /* acc += w * x, 32 products. Written out: GCC 12 copies accumulators from register to register and spills them. */
@@ -63,7 +58,7 @@ INLINE void tile_steps(vi a[][TILE_W], const uint8_t *w, const uint8_t *x, int s
     for (int i = 0; i < n; i++)
         for (int j = 0; j < TILE_W; j++) a[i][j] = vi_zero();
     for (int s = 0; s < steps; s++, w += TILE_W * BYTES, x += n * BYTES) {
-        vi b[I16_ROWS];
+        vi b[TILE_X];
         for (int i = 0; i < n; i++) b[i] = vi_load(x + i * BYTES);
         for (int j = 0; j < TILE_W; j++) {
             const vi ww = vi_load(w + j * BYTES);
