@@ -2,7 +2,8 @@
  *
  *     bench_kernels [-t threads] [-i isa,list] [-r repeats] [-o group] [-d type] [-c 1] [-f 1]
  *
- * -f 1: reduced precision (cpu_backend_opts.fast). Shares stay those of the float32 limit; 16-bit products reach 1.6 of it.
+ * -f 1: reduced precision (cpu_backend_opts.fast). Shares stay those of the float32 limit; 16-bit products can reach 1.6
+ * of it on AVX2, twice it with AVX-512 VNNI.
  * -c 1: count the process's processor time instead of the clock's: comparable on a busy machine, meaningful with -t 1.
  *
  * Every figure is the best of some repeats, and the machine's own limits are measured again before each group, because

@@ -11,7 +11,7 @@
 /* Memory allocated once, in cpu_backend_new; ops never allocate.
  *   x_pack   shared: activation rows of one matmul as panels. More rows than fit are done in chunks.
  *   scratch  per thread: matmul's weight panel, or attention's query block and key tile.
- * A weight row must fit the weight panel four times (k <= 32768 floats) to use the many-rows path, and x_pack once. */
+ * A weight row must fit the weight panel four times (k <= 32768 floats, where that is smallest) to use the many-rows path, and x_pack once. */
 enum {
     X_PACK_BYTES = 8 << 20,
     W_PANEL_MIN = 512 << 10, /* half of an L2 of 1 MiB, */

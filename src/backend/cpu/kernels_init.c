@@ -14,11 +14,12 @@ void kernels_init(kernels *k, unsigned isa, bool fast)
     if ((isa & MO_ISA_AVX2) && !(isa & MO_ISA_AVX512) && fast) kernels_init_avx2_i16(k);
     if (isa & MO_ISA_AVX512) kernels_init_avx512(k);
     if ((isa & MO_ISA_AVX512) && fast) {
-        if ((isa & MO_ISA_AVX512_VNNI) && !((isa & MO_ISA_AVX512_BF16) && cpu_bf16_is_fast())) {
-            kernels_init_avx512_i16(k);
-        } else if (isa & MO_ISA_AVX512_BF16) {
+        const bool vnni = isa & MO_ISA_AVX512_VNNI, bf16 = isa & MO_ISA_AVX512_BF16;
+        if (bf16 && (!vnni || cpu_bf16_is_fast())) {
             kernels_init_avx512_bf16(k);
             kernels_init_avx512_bf16_attention(k);
+        } else if (vnni) {
+            kernels_init_avx512_i16(k);
         }
     }
 #elif defined(__aarch64__)
