@@ -11,13 +11,13 @@
 /* Memory allocated once, in cpu_backend_new; ops never allocate.
  *   x_pack   shared: activation rows of one matmul as panels. More rows than fit are done in chunks.
  *   scratch  per thread: matmul's weight panel, or attention's query block and key tile.
- * A weight row must fit the weight panel four times (k <= 32768 floats, where that is smallest) to use the many-rows path, and x_pack once. */
+ * Matmul packs weight rows of up to 24000 elements for many rows of x; longer ones go the way of few rows. */
 enum {
-    X_PACK_BYTES = 8 << 20,
+    X_PACK_BYTES = 16 << 20,
     W_PANEL_MIN = 512 << 10, /* half of an L2 of 1 MiB, */
     W_PANEL_MAX = 1 << 20,   /* of one of 2 MiB */
-    SCRATCH_BYTES = 3 << 19,
-    MATMUL_COL_MAX = X_PACK_BYTES / 64
+    SCRATCH_BYTES = 15 << 18,
+    MATMUL_COL_MAX = 1 << 17
 };
 
 typedef struct cpu_backend {
@@ -25,7 +25,7 @@ typedef struct cpu_backend {
     kernels k;
     pool *pool;
     int n_thread;
-    size_t w_panel;                           /* most bytes of matmul's weight panel: half of L2 */
+    size_t w_panel;                           /* what matmul's weight panel should not exceed: half of L2 */
     void *memory;                             /* holds the two below, on huge pages where the system gives them */
     uint8_t *x_pack;                          /* X_PACK_BYTES */
     uint8_t **scratch;                        /* [n_thread], each SCRATCH_BYTES, aligned to MO_ALIGN */

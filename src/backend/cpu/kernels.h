@@ -19,37 +19,45 @@
 #include "backend/cpu/quant/quant.h"
 
 enum {
-    TILE_W = 4,     /* weight rows of a register tile, on every instruction set */
-    TILE_X_MAX = 6, /* most activation rows of a register tile */
+    TILE_W = 4,      /* weight rows that matvec takes together, on every instruction set */
+    TILE_V = 2,      /* vectors of weight rows of a register tile: it has TILE_V * n_lane of them */
+    FEW_X_MAX = 6,   /* most activation rows of a matvec */
+    TILE_X_MAX = 12, /* most activation rows of a register tile */
     VEC_BYTES_MAX = 64
 };
 
-/* How one weight type is multiplied. A block-quantised type is one more of these records.
+/* How one weight type is multiplied.
  *
- * The inner dimension is walked in steps of `k_step` elements: one vector of weights times one vector of activations into
- * one vector accumulator per output; the last step is padded with zeros. After all steps the accumulator's lanes are summed
- * in a fixed order. Matvec and tile both do exactly that, so their results are equal to the bit.
+ * The inner dimension is walked in steps of `k_step` elements, a vector of n_lane units of four bytes (a float32 or two 16-bit
+ * numbers); the last step is padded with zeros. Lane l multiplies and adds the l-th units of all steps, a chain; the lanes' sums are
+ * then added as a binary tree, in the order of vf_hsum4. Every output is that, whoever makes it:
+ *   matvec  walks k once with a vector accumulator per output, its chains side by side: weights are read as they are stored;
+ *   tile    walks one chain with a vector of outputs side by side, so a unit of x is read once for all of them: for that, panels
+ *           are sorted by lanes. Sums that wait for their neighbour in the tree are kept in memory meanwhile.
  *
- * A panel holds up to `rows` rows interleaved by steps, [n_step][rows][k_step]: a tile reads it front to back.
- * Panels are aligned to VEC_BYTES_MAX; `elem` is the bytes of one panel element. A type with scales has them after each
- * `block` steps; then any part of k that is packed or multiplied on its own starts at a multiple of them.
+ * A packed operand is n_lane parts, part c what the tree's c-th leaf sums: panel after panel, a panel of r rows being
+ * [n_step][r] units. A type with scales has one for each `block` steps and row, apart: panel after panel, [block][r].
  */
 typedef struct matmul_type {
     const char *name;
     int k_step;
-    int tile_x; /* activation rows per tile, <= TILE_X_MAX */
-    int elem;
-    int part_bytes;         /* about how much of a panel row to multiply before sums are parked in memory */
-    int block, block_bytes; /* each `block` steps of a panel are followed by this many bytes a row (scales); 0: by nothing */
+    int elem;               /* bytes of a packed element */
+    int few_x;              /* activation rows of a matvec, <= FEW_X_MAX */
+    int n_few;              /* up to this many rows matvec is faster than packing weights for tiles */
+    int tile_x;             /* of a tile, <= TILE_X_MAX */
+    int block, block_bytes; /* steps that share a scale, and the bytes it takes in a row packed by pack_row; 0: none */
 
-    /* Rows [0, n) of x, elements [0, k), into a panel of n rows (n <= tile_x). */
-    void (*pack_x)(void *panel, const float *x, int64_t ldx, int n, int64_t k);
-    /* n <= TILE_W weight rows, row_bytes apart, into a panel of TILE_W rows; missing rows are zero. */
-    void (*pack_w)(void *panel, const void *w, size_t row_bytes, int n, int64_t k);
-    /* n_step steps of a TILE_W x n tile. acc [n][TILE_W] vectors: read unless `first`, written; if out is given, lanes
-     * are also summed into out[i * ldo + j], i < n, j < TILE_W. */
-    void (*tile)(float *acc, const void *w, const void *x, int64_t n_step, int n, bool first, float *out, int64_t ldo);
-    /* out[i * ldo + r] = row r of w times x row i, r < n_row, i < n <= tile_x. x: n panels of ONE row each, ldx bytes apart.
+    /* k elements of x as matvec reads them: [n_step] vectors; with scales, each block followed by its own. */
+    void (*pack_row)(void *row, const float *x, int64_t k);
+    /* Rows [0, n) of x, elements [0, k), as a panel of n rows, n <= tile_x; its parts are part_bytes apart. */
+    void (*pack_x)(void *panel, size_t part_bytes, float *scale, const float *x, int64_t ldx, int n, int64_t k);
+    /* n <= n_lane weight rows, row_bytes apart, elements [0, k), as the rows at `panel` of one of TILE_V * n_lane rows. What stands
+     * for missing rows is some numbers. */
+    void (*pack_w)(void *panel, size_t part_bytes, float *scale, const void *w, size_t row_bytes, int n, int64_t k);
+    /* One part of a panel of weights times that of n rows of x. sums: [n][TILE_V] vectors are written there, or, if it is the second
+     * of n_sum pairs of the tree, added to those before and written in place of the first of them. n_step > 0. */
+    void (*tile)(float *sums, int n_sum, const void *w, const void *x, const float *w_scale, const float *x_scale, int64_t n_step, int n);
+    /* out[i * ldo + r] = row r of w times x row i, r < n_row, i < n <= few_x. x: rows of pack_row, ldx bytes apart.
      * Reads w in place, each byte once, nothing past the last row's end. */
     void (*matvec)(float *out, int64_t ldo, const void *w, size_t row_bytes, int64_t n_row, const void *x, size_t ldx, int n, int64_t k);
 } matmul_type;

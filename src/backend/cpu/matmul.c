@@ -3,12 +3,10 @@
  * Few rows: bound by memory. Threads take blocks of weight rows; a block's weights are read once and stay in the cache while
  * further activation rows pass.
  *
- * Many rows: bound by arithmetic.
- *   1. all threads pack x into panels of tile_x rows (x_pack, shared), a few of them a group;
- *   2. threads take blocks of weight rows, unpack each to float32 panels once (L2), and pass groups of x over it:
- *        for a group of x panels: for a block of k (L1): for each weight panel: for each x panel: tile
- *      accumulators of unfinished sums wait in memory between blocks of k.
- * Both packed operands lie in the order of use: [group][block of k][panel][step][row].
+ * Many rows: bound by arithmetic. Operands are packed by lanes, parts, as tiles want them (matmul_type):
+ *   1. all threads pack x (x_pack, shared), in panels of up to tile_x rows;
+ *   2. threads take blocks of weight rows, pack each once, and go through its parts: a part of the weights stays in L2 while every
+ *      panel of x, a part of which stays in L1 meanwhile, meets every strip of weight rows.
  *
  * Either way an output is the same chain of operations, so the choice never shows in the bits.
  */
@@ -19,12 +17,26 @@
 #include "core/alloc.h"
 
 enum {
-    N_FEW = 6,           /* up to here unpacking weights costs more than it saves */
     VEC_TASK_ROWS = 256, /* most weight rows of one task of the few-rows path */
     VEC_TASK_BYTES = 128 << 10,
-    GROUP_ROWS = 6,   /* activation rows of a group of x panels */
-    BLOCK_STRIPS = 16 /* most weight panels (of TILE_W rows) of a block */
+    BLOCK_ROWS = 128,   /* most weight rows of a task of the many-rows path */
+    DECODE_COLS = 1024, /* elements of a row that are decoded at once: whole blocks of any type, and of scales */
+    LANES_MAX = VEC_BYTES_MAX / 4,
+    STRIP_MAX = TILE_V * LANES_MAX,
+    SUM_LEVELS_MAX = 5, /* pending sums of a tree over LANES_MAX leaves, and the one being made */
+    PART_PAD = 64       /* keeps the parts' beginnings in different sets of a cache */
 };
+
+/* A thread's scratch. Few rows: raw sums, then decoded rows. Many: weight panel, sums, decoded rows. */
+enum {
+    W_PANEL_BYTES = 3 << 20,
+    SUMS_BYTES = 512 << 10,
+    DECODE_BYTES = LANES_MAX * DECODE_COLS * 4,
+    RAW_BYTES = VEC_TASK_ROWS * FEW_X_MAX * 4
+};
+_Static_assert((int)W_PANEL_BYTES + (int)SUMS_BYTES + (int)DECODE_BYTES <= (int)SCRATCH_BYTES, "the many-rows path outgrew the scratch");
+_Static_assert((int)RAW_BYTES + MATMUL_COL_MAX * 4 <= (int)SCRATCH_BYTES, "a decoded row fits");
+_Static_assert(BLOCK_ROWS / TILE_V * TILE_X_MAX * SUM_LEVELS_MAX * TILE_V * 4 <= (int)SUMS_BYTES, "a panel's sums fit");
 
 typedef struct mm_job {
     cpu_backend *c;
@@ -35,15 +47,15 @@ typedef struct mm_job {
     const float *x;
     int64_t ldy, ldx, n;
     epilogue ep;
-    int64_t n_step;    /* steps of k */
-    size_t step_bytes; /* of one panel row, without scales */
-    size_t row_bytes;  /* of one panel row, all of k */
-    /* many rows */
-    int64_t k_block;                     /* steps of a block of k */
-    int64_t n_group, split_x, n_split_x; /* groups of x rows; of a task; tasks across x */
-    int64_t strips_w, n_block_w;         /* weight panels of a task; tasks across the weight rows */
-    int64_t task_rows;                   /* few rows */
+    int64_t n_step, n_block; /* steps of k, and scales of a row */
+    size_t row_bytes;        /* few rows: of a packed row of x */
+    int64_t task_rows;
     task_runs runs;
+    /* many rows */
+    int strip_w;                              /* weight rows of a tile */
+    size_t part_x;                            /* bytes of a part of x */
+    int64_t n_panel, split_panels, n_split_x; /* panels of x; of a task; tasks across x */
+    int64_t n_strip, n_block_w;               /* strips of a task; tasks across the weight rows */
     int64_t n_task;
     _Atomic int64_t next;
 } mm_job;
@@ -51,27 +63,18 @@ typedef struct mm_job {
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-/* Bytes of the first `steps` steps of one panel row; parts that start at whole blocks add up. */
-static size_t part_bytes(const mm_job *j, int64_t steps)
-{
-    return (size_t)steps * j->step_bytes + (j->t->block ? (size_t)(ceil_div(steps, j->t->block) * j->t->block_bytes) : 0);
-}
-
 static void store(const mm_job *j, const float *raw, int64_t x_row, int64_t w_row, int64_t n)
 {
     j->c->k.epilogue(j->y + x_row * j->ldy + w_row, raw, j->ep.bias ? j->ep.bias + w_row : NULL, n, j->ep.act, j->ep.scale,
                      j->ep.accumulate);
 }
 
-/* Thread's scratch for decoded rows, behind what the paths use. */
-enum { DECODED_AT = W_PANEL_MAX + BLOCK_STRIPS * GROUP_ROWS * TILE_W * VEC_BYTES_MAX + GROUP_ROWS * BLOCK_STRIPS * TILE_W * 4 };
-_Static_assert(DECODED_AT % VEC_BYTES_MAX == 0 && MATMUL_COL_MAX * 4 <= SCRATCH_BYTES - VEC_TASK_ROWS * TILE_X_MAX * 4,
-               "a decoded row fits");
-
-static void decode_rows(const mm_job *j, float *out, int64_t r0, int64_t nr)
+/* Elements [k0, k0 + k) of rows [r0, r0 + nr), rows k apart. */
+static void decode_rows(const mm_job *j, float *out, int64_t r0, int64_t nr, int64_t k0, int64_t k)
 {
-    for (int64_t r = 0; r < nr; r++)
-        j->to_f32(out + r * j->w->n_col, (const uint8_t *)j->w->data + (size_t)(r0 + r) * j->w->row_bytes, j->w->n_col);
+    const uint8_t *w = (const uint8_t *)j->w->data + dtype_row_bytes(j->w->type, k0);
+
+    for (int64_t r = 0; r < nr; r++) j->to_f32(out + r * k, w + (size_t)(r0 + r) * j->w->row_bytes, k);
 }
 
 /* ---- few rows ---- */
@@ -81,8 +84,8 @@ static void few_rows(const mm_job *j, float *raw, const void *w, size_t row_byte
 {
     const size_t x_bytes = mo_round_up(j->row_bytes, VEC_BYTES_MAX);
 
-    for (int64_t i = 0; i < j->n; i += j->t->tile_x) {
-        const int ni = (int)min64(j->t->tile_x, j->n - i);
+    for (int64_t i = 0; i < j->n; i += j->t->few_x) {
+        const int ni = (int)min64(j->t->few_x, j->n - i);
         j->t->matvec(raw, VEC_TASK_ROWS, w, row_bytes, nr, j->c->x_pack + (size_t)i * x_bytes, x_bytes, ni, j->w->n_col);
         for (int r = 0; r < ni; r++) store(j, raw + r * VEC_TASK_ROWS, i + r, r0, nr);
     }
@@ -92,8 +95,8 @@ static void few_part(void *arg, int i_thread, int n_thread)
 {
     mm_job *j = arg;
     float *raw = (float *)j->c->scratch[i_thread];
-    float *decoded = raw + VEC_TASK_ROWS * TILE_X_MAX;
-    const int64_t fit = (SCRATCH_BYTES / 4 - VEC_TASK_ROWS * TILE_X_MAX) / j->w->n_col;
+    float *decoded = raw + RAW_BYTES / 4;
+    const int64_t fit = (SCRATCH_BYTES - RAW_BYTES) / 4 / j->w->n_col;
     int64_t task;
     int at = 0;
 
@@ -102,19 +105,19 @@ static void few_part(void *arg, int i_thread, int n_thread)
         const int64_t r0 = task * j->task_rows, nr = min64(j->task_rows, j->w->n_row - r0);
         if (!j->to_f32) few_rows(j, raw, (const uint8_t *)j->w->data + (size_t)r0 * j->w->row_bytes, j->w->row_bytes, r0, nr);
         for (int64_t r = 0; j->to_f32 && r < nr; r += fit) {
-            decode_rows(j, decoded, r0 + r, min64(fit, nr - r));
+            decode_rows(j, decoded, r0 + r, min64(fit, nr - r), 0, j->w->n_col);
             few_rows(j, raw, decoded, (size_t)j->w->n_col * sizeof(float), r0 + r, min64(fit, nr - r));
         }
     }
 }
 
-/* n rows whose one-row panels fit x_pack */
+/* n rows that fit x_pack */
 static void matmul_few(mm_job *j)
 {
     const size_t x_bytes = mo_round_up(j->row_bytes, VEC_BYTES_MAX);
     int64_t rows = (int64_t)(VEC_TASK_BYTES / j->w->row_bytes) / TILE_W * TILE_W;
 
-    for (int64_t i = 0; i < j->n; i++) j->t->pack_x(j->c->x_pack + (size_t)i * x_bytes, j->x + i * j->ldx, j->ldx, 1, j->w->n_col);
+    for (int64_t i = 0; i < j->n; i++) j->t->pack_row(j->c->x_pack + (size_t)i * x_bytes, j->x + i * j->ldx, j->w->n_col);
     j->task_rows = rows < TILE_W ? TILE_W : min64(rows, VEC_TASK_ROWS);
     j->n_task = ceil_div(j->w->n_row, j->task_rows);
     task_runs_begin(&j->runs, j->n_task, j->c->n_thread);
@@ -124,21 +127,12 @@ static void matmul_few(mm_job *j)
 
 /* ---- many rows ---- */
 
-/* Rows [i * GROUP_ROWS, ..) of x; the last group may have fewer. */
-static void pack_group(const mm_job *j, int64_t i)
-{
-    const int64_t r0 = i * GROUP_ROWS, rows = min64(GROUP_ROWS, j->n - r0);
-    uint8_t *o = j->c->x_pack + (size_t)(i * GROUP_ROWS) * j->row_bytes;
+static int64_t panel_row(const mm_job *j, int64_t i) { return i * j->n / j->n_panel; }
 
-    for (int64_t s = 0; s < j->n_step; s += j->k_block) {
-        const int64_t k0 = s * j->t->k_step, steps = min64(j->k_block, j->n_step - s);
-        for (int64_t r = 0; r < rows; r += j->t->tile_x) {
-            const int n = (int)min64(j->t->tile_x, rows - r);
-            j->t->pack_x(o, j->x + (r0 + r) * j->ldx + k0, j->ldx, n, min64(steps * j->t->k_step, j->w->n_col - k0));
-            o += (size_t)n * part_bytes(j, steps);
-        }
-    }
-}
+/* A part of `rows` rows, whole cache lines */
+static size_t part_bytes(const mm_job *j, int64_t rows) { return mo_round_up((size_t)(rows * j->n_step) * 4, 64) + PART_PAD; }
+
+static float *x_scales(const mm_job *j) { return (float *)(j->c->x_pack + (size_t)j->c->k.n_lane * j->part_x); }
 
 static void pack_part(void *arg, int i_thread, int n_thread)
 {
@@ -147,51 +141,57 @@ static void pack_part(void *arg, int i_thread, int n_thread)
 
     (void)i_thread;
     (void)n_thread;
-    while ((i = atomic_fetch_add_explicit(&j->next, 1, memory_order_relaxed)) < j->n_group) pack_group(j, i);
+    while ((i = atomic_fetch_add_explicit(&j->next, 1, memory_order_relaxed)) < j->n_panel) {
+        const int64_t r0 = panel_row(j, i), r1 = panel_row(j, i + 1);
+        j->t->pack_x(j->c->x_pack + (size_t)(r0 * j->n_step) * 4, j->part_x, x_scales(j) + r0 * j->n_block, j->x + r0 * j->ldx, j->ldx,
+                     (int)(r1 - r0), j->w->n_col);
+    }
 }
 
-/* Weight rows [r0, r0 + nr) into the thread's panel; row after row, as memory likes to be read. */
-static void unpack_weights(const mm_job *j, uint8_t *panel, int64_t r0, int64_t nr)
+/* Weight rows [r0, r0 + nr) into panels, strip behind strip in each part, and their scales. */
+static void pack_weights(const mm_job *j, uint8_t *panel, size_t part_w, float *scale, float *decoded, int64_t r0, int64_t nr)
 {
-    const int64_t ns = ceil_div(nr, TILE_W);
-    const size_t row_bytes = j->to_f32 ? (size_t)j->w->n_col * sizeof(float) : j->w->row_bytes;
-    const int32_t type = j->to_f32 ? MO_F32 : j->w->type;
-    float *decoded = (float *)(panel + DECODED_AT);
+    const int lanes = j->c->k.n_lane;
+    const int64_t k_all = j->w->n_col;
 
-    for (int64_t i = 0; i < ns; i++) {
-        const int64_t r = r0 + i * TILE_W, n = min64(TILE_W, r0 + nr - r);
-        const uint8_t *rows = j->to_f32 ? (const uint8_t *)decoded : (const uint8_t *)j->w->data + (size_t)r * j->w->row_bytes;
+    for (int64_t r = 0; r < nr; r += lanes) {
+        const int64_t strip = r / j->strip_w, at = r % j->strip_w;
+        const int n = (int)min64(lanes, nr - r);
+        uint8_t *o = panel + (size_t)(strip * j->n_step * j->strip_w + at) * 4;
+        float *s = scale + strip * j->n_block * j->strip_w + at;
 
-        if (j->to_f32) decode_rows(j, decoded, r, n);
-        for (int64_t s = 0; s < j->n_step; s += j->k_block) {
-            const int64_t k0 = s * j->t->k_step, steps = min64(j->k_block, j->n_step - s);
-            j->t->pack_w(panel + TILE_W * ((size_t)ns * part_bytes(j, s) + (size_t)i * part_bytes(j, steps)),
-                         rows + dtype_row_bytes(type, k0), row_bytes, (int)n, min64(steps * j->t->k_step, j->w->n_col - k0));
+        if (!j->to_f32)
+            j->t->pack_w(o, part_w, s, (const uint8_t *)j->w->data + (size_t)(r0 + r) * j->w->row_bytes, j->w->row_bytes, n, k_all);
+        for (int64_t k0 = 0; j->to_f32 && k0 < k_all; k0 += DECODE_COLS) {
+            const int64_t k = min64(DECODE_COLS, k_all - k0), step = k0 / j->t->k_step;
+            decode_rows(j, decoded, r0 + r, n, k0, k);
+            j->t->pack_w(o + (size_t)(step * j->strip_w) * 4, part_w, j->t->block ? s + step / j->t->block * j->strip_w : s, decoded,
+                         (size_t)k * 4, n, k);
         }
     }
 }
 
-/* Group i of x against ns unpacked weight panels, all of k; sums to raw [rows][BLOCK_STRIPS * TILE_W]. */
-static void many_group(const mm_job *j, const uint8_t *w, float *acc, float *raw, int64_t ns, int64_t i)
+/* Panels [i0, i1) of x against nr weight rows from r0, n_strip strips. */
+static void many_panels(const mm_job *j, const uint8_t *w, size_t part_w, const float *w_scale, float *sums, int64_t i0, int64_t i1,
+                        int64_t r0, int64_t nr)
 {
-    const int tx = j->t->tile_x;
-    const int64_t rows = min64(GROUP_ROWS, j->n - i * GROUP_ROWS), tile_acc = (int64_t)tx * TILE_W * j->c->k.n_lane;
-    const uint8_t *x = j->c->x_pack + (size_t)(i * GROUP_ROWS) * j->row_bytes;
+    const int64_t n_strip = ceil_div(nr, j->strip_w), tile_sums = (int64_t)j->t->tile_x * j->strip_w * SUM_LEVELS_MAX;
+    const int lanes = j->c->k.n_lane;
 
-    for (int64_t s = 0; s < j->n_step; s += j->k_block) {
-        const int64_t steps = min64(j->k_block, j->n_step - s);
-        const size_t row_bytes = part_bytes(j, steps), x_bytes = (size_t)rows * row_bytes;
-        /* Of what comes next of x, a share to fetch beside each weight panel. Of a single block of k it only costs (3 %). */
-        const size_t ahead = steps < j->n_step ? mo_round_up(x_bytes / (size_t)ns + 1, 64) : 0;
-        const bool last = s + steps == j->n_step;
-        float *a = acc;
-        for (int64_t ws = 0; ws < ns; ws++, w += TILE_W * row_bytes) {
-            for (size_t p = (size_t)ws * ahead; p < (size_t)(ws + 1) * ahead; p += 64) __builtin_prefetch(x + x_bytes + p, 0, 2);
-            for (int64_t r = 0; r < rows; r += tx, a += tile_acc)
-                j->t->tile(a, w, x + (size_t)r * row_bytes, steps, (int)min64(tx, rows - r), s == 0,
-                           last ? raw + (r * BLOCK_STRIPS + ws) * TILE_W : NULL, BLOCK_STRIPS * TILE_W);
+    for (int c = 0; c < lanes; c++) { /* sums of c's left neighbours wait, one for each bit of c; each bit that c + 1 clears is a pair */
+        const int n_wait = __builtin_popcount((unsigned)c), n_sum = __builtin_ctz(~(unsigned)c);
+        for (int64_t i = i0; i < i1; i++) {
+            const int64_t x0 = panel_row(j, i);
+            const int n = (int)(panel_row(j, i + 1) - x0);
+            const uint8_t *x = j->c->x_pack + (size_t)c * j->part_x + (size_t)(x0 * j->n_step) * 4;
+            for (int64_t s = 0; s < n_strip; s++) {
+                const int64_t at = s * j->strip_w;
+                float *sum = sums + ((i - i0) * n_strip + s) * tile_sums;
+                j->t->tile(sum + n_wait * n * j->strip_w, n_sum, w + (size_t)c * part_w + (size_t)(at * j->n_step) * 4, x,
+                           w_scale + at * j->n_block, x_scales(j) + x0 * j->n_block, j->n_step, n);
+                for (int r = 0; c == lanes - 1 && r < n; r++) store(j, sum + r * j->strip_w, x0 + r, r0 + at, min64(j->strip_w, nr - at));
+            }
         }
-        x += x_bytes;
     }
 }
 
@@ -199,48 +199,45 @@ static void many_part(void *arg, int i_thread, int n_thread)
 {
     mm_job *j = arg;
     uint8_t *panel = j->c->scratch[i_thread];
-    float *acc = (float *)(panel + W_PANEL_MAX);
-    float *raw = acc + BLOCK_STRIPS * GROUP_ROWS * TILE_W * (VEC_BYTES_MAX / 4);
+    float *sums = (float *)(panel + W_PANEL_BYTES), *decoded = (float *)(panel + W_PANEL_BYTES + SUMS_BYTES);
+    const int64_t tile_bytes = (int64_t)j->t->tile_x * j->strip_w * SUM_LEVELS_MAX * 4;
     int64_t task;
 
     (void)n_thread;
     while ((task = atomic_fetch_add_explicit(&j->next, 1, memory_order_relaxed)) < j->n_task) {
-        const int64_t bw = task / j->n_split_x, g0 = task % j->n_split_x * j->split_x, g1 = min64(g0 + j->split_x, j->n_group);
-        const int64_t r0 = bw * j->strips_w * TILE_W, nr = min64(j->strips_w * TILE_W, j->w->n_row - r0);
+        const int64_t r0 = task / j->n_split_x * j->n_strip * j->strip_w, nr = min64(j->n_strip * j->strip_w, j->w->n_row - r0);
+        const int64_t i0 = task % j->n_split_x * j->split_panels, i1 = min64(i0 + j->split_panels, j->n_panel);
+        const int64_t n_strip = ceil_div(nr, j->strip_w), run = SUMS_BYTES / (tile_bytes * n_strip);
+        const size_t part_w = part_bytes(j, n_strip * j->strip_w);
+        float *w_scale = (float *)(panel + (size_t)j->c->k.n_lane * part_w);
 
-        unpack_weights(j, panel, r0, nr);
-        for (int64_t g = g0; g < g1; g++) {
-            many_group(j, panel, acc, raw, ceil_div(nr, TILE_W), g);
-            for (int64_t r = g * GROUP_ROWS; r < min64((g + 1) * GROUP_ROWS, j->n); r++)
-                store(j, raw + (r - g * GROUP_ROWS) * BLOCK_STRIPS * TILE_W, r, r0, nr);
-        }
+        pack_weights(j, panel, part_w, w_scale, decoded, r0, nr);
+        for (int64_t i = i0; i < i1; i += run) many_panels(j, panel, part_w, w_scale, sums, i, min64(i + run, i1), r0, nr);
     }
 }
-_Static_assert((int)W_PANEL_MAX + BLOCK_STRIPS * GROUP_ROWS * (int)TILE_W * (int)VEC_BYTES_MAX +
-                       GROUP_ROWS * BLOCK_STRIPS * (int)TILE_W * 4 <=
-                   (int)SCRATCH_BYTES,
-               "the many-rows path outgrew the scratch");
-_Static_assert(GROUP_ROWS >= (int)TILE_X_MAX, "a group holds a panel");
 
-/* n rows whose panels fit x_pack */
+/* Bytes of `rows` packed rows with their scales */
+static size_t packed_bytes(const mm_job *j, int64_t rows)
+{
+    return (size_t)j->c->k.n_lane * part_bytes(j, rows) + (size_t)(rows * j->n_block) * 4;
+}
+
+/* n rows that fit x_pack */
 static void matmul_many(mm_job *j)
 {
-    const int64_t strips = ceil_div(j->w->n_row, TILE_W), n_thread = j->c->n_thread;
-    const int64_t fit = (int64_t)(j->c->w_panel / (TILE_W * j->row_bytes));
+    const int64_t strips = ceil_div(j->w->n_row, j->strip_w), n_thread = j->c->n_thread;
+    int64_t fit = min64(BLOCK_ROWS / j->strip_w, ceil_div(strips, 2 * n_thread)); /* two tasks per thread or more even things out */
 
-    const int64_t n_block = (j->n_step * (int64_t)j->step_bytes + j->t->part_bytes / 2) / j->t->part_bytes;
-
-    j->k_block = n_block > 1 ? ceil_div(j->n_step, n_block) : j->n_step;
-    if (j->t->block) j->k_block = ceil_div(j->k_block, j->t->block) * j->t->block;
-    j->n_group = ceil_div(j->n, GROUP_ROWS);
+    while (fit > 1 && packed_bytes(j, fit * j->strip_w) > j->c->w_panel + j->c->w_panel / 16) fit--;
+    j->part_x = part_bytes(j, j->n);
+    j->n_panel = ceil_div(j->n, j->t->tile_x);
     atomic_store_explicit(&j->next, 0, memory_order_relaxed);
     pool_run(j->c->pool, pack_part, j);
 
-    /* About four tasks per thread even things out; when the weights have too few rows for that, split x as well. */
-    j->strips_w = min64(min64(fit, BLOCK_STRIPS), ceil_div(strips, 4 * n_thread));
-    j->n_block_w = ceil_div(strips, j->strips_w);
-    j->n_split_x = j->n_block_w >= 2 * n_thread ? 1 : min64(j->n_group, ceil_div(2 * n_thread, j->n_block_w));
-    j->split_x = ceil_div(j->n_group, j->n_split_x);
+    j->n_strip = fit;
+    j->n_block_w = ceil_div(strips, fit);
+    j->n_split_x = j->n_block_w >= 2 * n_thread ? 1 : min64(j->n_panel, ceil_div(2 * n_thread, j->n_block_w));
+    j->split_panels = ceil_div(j->n_panel, j->n_split_x);
     j->n_task = j->n_block_w * j->n_split_x;
     atomic_store_explicit(&j->next, 0, memory_order_relaxed);
     pool_run(j->c->pool, many_part, j);
@@ -252,7 +249,7 @@ void cpu_matmul(backend *be, float *y, int64_t ldy, const weight *w, const float
     const bool own = c->k.matmul[w->type]; /* else decoded rows go through F32's */
     const matmul_type *t = c->k.matmul[own ? w->type : MO_F32];
     mm_job j = { .c = c, .t = t, .w = w, .to_f32 = own ? NULL : c->k.to_f32[w->type], .ldy = ldy, .ldx = ldx };
-    int64_t fit, rows;
+    int64_t rows;
     bool few;
 
     if (cpu_quant_of(c, w)) {
@@ -261,12 +258,12 @@ void cpu_matmul(backend *be, float *y, int64_t ldy, const weight *w, const float
     }
     if (ep) j.ep = *ep;
     j.n_step = ceil_div(w->n_col, t->k_step);
-    j.step_bytes = (size_t)t->k_step * (size_t)t->elem;
-    j.row_bytes = part_bytes(&j, j.n_step);
-    few = n <= N_FEW || TILE_W * j.row_bytes > c->w_panel || (!own && TILE_W * 4 * w->n_col > SCRATCH_BYTES - DECODED_AT);
-    fit = (int64_t)(X_PACK_BYTES / mo_round_up(j.row_bytes, VEC_BYTES_MAX));
-    if (few) rows = min64(fit, N_FEW);
-    else rows = fit / GROUP_ROWS * GROUP_ROWS;
+    j.n_block = t->block ? ceil_div(j.n_step, t->block) : 0;
+    j.row_bytes = (size_t)(j.n_step * t->k_step * t->elem + j.n_block * t->block_bytes);
+    j.strip_w = TILE_V * c->k.n_lane;
+    few = n <= t->n_few || packed_bytes(&j, j.strip_w) > W_PANEL_BYTES;
+    rows = few ? min64(t->n_few, (int64_t)(X_PACK_BYTES / mo_round_up(j.row_bytes, VEC_BYTES_MAX))) : n;
+    while (packed_bytes(&j, rows) > X_PACK_BYTES && !few) rows = ceil_div(rows, 2); /* even chunks */
     for (int64_t i = 0; i < n; i += rows) {
         j.n = min64(rows, n - i);
         j.x = x + i * ldx;

@@ -1,5 +1,5 @@
 /* Vector primitives for AArch64's base instruction set: 4 lanes, 32 registers (names: generic/vec_generic.h).
- * Tile 4 x 6: 24 accumulators, 6 activations, 1 weight vector. */
+ * Tile 2 x 12: 24 accumulators, 2 weight vectors, activations by one. */
 #ifndef MO_VEC_NEON_H
 #define MO_VEC_NEON_H
 
@@ -11,12 +11,13 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { VL = 4, TILE_X = 6, ATTN_R = 8, VF_REGS = 32 };
+enum { VL = 4, FEW_X = 6, TILE_X = 12, ATTN_R = 8, VF_REGS = 32 };
 
 typedef float32x4_t vf;
 
 static inline vf vf_zero(void) { return vdupq_n_f32(0); }
 static inline vf vf_set1(float a) { return vdupq_n_f32(a); }
+static inline vf vf_all(const void *p) { return vreinterpretq_f32_u32(vld1q_dup_u32(p)); }
 /* by bytes: stored weights and caches may be unaligned */
 static inline vf vf_load(const void *p) { return vreinterpretq_f32_u8(vld1q_u8(p)); }
 static inline void vf_store(void *p, vf a) { vst1q_u8(p, vreinterpretq_u8_f32(a)); }
@@ -47,6 +48,7 @@ static inline void vf_store_i8(void *p, vf a)
 }
 
 /* (0+1)+(2+3) for each */
+static inline int vf_leaf(int i) { return i; }
 static inline void vf_hsum4(float *out, vf a, vf b, vf c, vf d) { vst1q_f32(out, vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d))); }
 static inline float vf_hsum(vf a)
 {

@@ -1,9 +1,10 @@
 /* Vector primitives without an instruction set: four lanes in the compiler's own vector type, which any target can lower.
  *
  * Every vec_*.h defines the same names; tmpl/ is written over them.
- *   VL lanes of float32 in a vf.  TILE_X activation rows of a matmul tile, ATTN_R rows of an attention tile: chosen so that
- *   accumulators and operands fit the VF_REGS registers.
- *   vf_fma(a, b, c) is a * b + c, fused where the set has it.  vf_hsum4 sums four vectors in the order every output uses.
+ *   VL lanes of float32 in a vf.  Activation rows: FEW_X of a matvec, TILE_X of a matmul tile, ATTN_R of an attention tile: chosen
+ *   so that accumulators and operands fit the VF_REGS registers.
+ *   vf_fma(a, b, c) is a * b + c, fused where the set has it.  vf_hsum4 sums four vectors in the order every output uses, a binary
+ *   tree over the lanes; vf_leaf(i) is the lane that is its i-th leaf.  vf_all(p) has all lanes from the float at p.
  */
 #ifndef MO_VEC_GENERIC_H
 #define MO_VEC_GENERIC_H
@@ -13,13 +14,19 @@
 
 #include "core/dtype.h"
 
-enum { VL = 4, TILE_X = 2, ATTN_R = 4, VF_REGS = 16 };
+enum { VL = 4, FEW_X = 2, TILE_X = 4, ATTN_R = 4, VF_REGS = 16 };
 
 typedef float vf __attribute__((vector_size(16)));
 typedef int32_t vi __attribute__((vector_size(16)));
 
 static inline vf vf_zero(void) { return (vf){ 0, 0, 0, 0 }; }
 static inline vf vf_set1(float a) { return (vf){ a, a, a, a }; }
+static inline vf vf_all(const void *p)
+{
+    float f;
+    memcpy(&f, p, sizeof f);
+    return vf_set1(f);
+}
 static inline vf vf_load(const void *p)
 {
     vf r;
@@ -82,6 +89,7 @@ static inline void vf_store_i8(void *p, vf a)
     const int8_t b[VL] = { (int8_t)n[0], (int8_t)n[1], (int8_t)n[2], (int8_t)n[3] };
     memcpy(p, b, sizeof b);
 }
+static inline int vf_leaf(int i) { return i; }
 static inline float vf_hsum(vf a) { return (a[0] + a[1]) + (a[2] + a[3]); }
 static inline float vf_hmax(vf a)
 {

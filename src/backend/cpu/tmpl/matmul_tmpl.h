@@ -1,114 +1,94 @@
-/* Matrix products as register tiles of dot products (matmul_type in kernels.h). Included after math_tmpl.h.
+/* Matrix products of dense weights (matmul_type in kernels.h). Included after math_tmpl.h.
  *
- *            x0 x1 x2      one vector accumulator per output; per step of VL elements of k: TILE_X loads of x, TILE_W loads
- *   w0   [ . . . ]         of w, TILE_W * TILE_X multiply-adds. Lanes are summed once, at the end. So an output is the same
- *   w1   [ . . . ]         chain of operations in a tile, alone, or cut into blocks of k (the accumulators are parked in
- *   w2   [ . . . ]         memory between blocks), and weights need no reordering in the file.
- *   w3   [ . . . ]
+ *   tile, one part of two panels:            TILE_V vectors of weight rows by TILE_X rows of x, a vector accumulator each; per step
+ *            x0 x1 x2 ..                     TILE_V loads of weights, and of each row of x one unit, in all lanes: half as many
+ *   w0..15   [ . . . ]                       loads as a tile of dot products, and of a weight's line twice the use. A part is one
+ *   w16..31  [ . . . ]                       lane's chain; matvec walks all lanes' at once (matmul_weight_tmpl.h).
  *
- * What depends on the weight's type is in matmul_weight_tmpl.h. DOT_T is the vector in which products are made, DOT_K its elements: VL floats, or 2 VL bf16 in the bf16 file.
+ * DOT_T is the vector in which products are made, DOT_K its elements: VL floats, or 2 VL bf16 in the bf16 file.
+ *   DOT_ROUND(p)   DOT_K floats of x as DOT_T        DOT_ALL(p)   the unit at p in every lane
+ *   DOT_VF(v)      the same bits as vf
  */
-#include "core/instrumented.h"
-
-#ifndef VF_HSUM_TILE
-#define vf_hsum_tile(out, ldo, a, n) /* not taken: see tile_case */
-#endif
+#include "backend/cpu/tmpl/parts_tmpl.h"
 
 #ifndef DOT_T
 #define DOT_T              vf
 #define DOT_K              VL
+#define DOT_ELEM           4
 #define DOT_FMA(w, x, acc) vf_fma(w, x, acc)
 #define DOT_LOAD(p)        vf_load(p)
 #define DOT_STORE(p, v)    vf_store(p, v)
-#define DOT_ELEM           4
-#define DOT_PACK_X         pack_x_f32
-
-/* n rows of x, interleaved by steps, the last step padded with zeros. */
-static void pack_x_f32(void *panel, const float *x, int64_t ldx, int n, int64_t k)
-{
-    float *o = panel;
-
-    for (int r = 0; r < n; r++) {
-        const float *p = x + r * ldx;
-        float *q = o + r * VL;
-        int64_t i = 0;
-        for (; i + VL <= k; i += VL, q += n * VL) vf_store(q, vf_load(p + i));
-        if (i < k) vf_store(q, vf_load_n(p + i, k - i));
-    }
-}
-
+#define DOT_ROUND(p)       vf_load(p)
+#define DOT_ALL(p)         vf_all(p)
+#define DOT_VF(v)          (v)
 #endif
 
-/* Inlined with constant n. `from`: where the sums so far are, NULL: from nothing. `last`: they go to out, else to acc. */
-static inline __attribute__((always_inline)) void tile_n(float *acc, const float *from, const uint8_t *w, const uint8_t *x, int64_t n_step,
-                                                         const int n, const bool last, float *out, int64_t ldo)
+/* Step from + [0, k) of a row of x, k < DOT_K: padded with zeros. */
+static inline DOT_T x_tail(const float *x, int64_t k)
 {
-    enum { S = DOT_K * DOT_ELEM };
-    vf a[TILE_X][TILE_W];
+    float t[DOT_K] = { 0 };
+    memcpy(t, x, (size_t)k * sizeof *t);
+    return DOT_ROUND(t);
+}
 
-    for (int i = 0; i < n; i++)
-        for (int j = 0; j < TILE_W; j++) a[i][j] = from ? vf_load(from + (i * TILE_W + j) * VL) : vf_zero();
-    for (int64_t s = 0; s < n_step; s++, w += TILE_W * S, x += n * S) {
-        DOT_T b[TILE_X];
-        for (int i = 0; i < n; i++) b[i] = DOT_LOAD(x + i * S);
-        for (int j = 0; j < TILE_W; j++) {
-            const DOT_T ww = DOT_LOAD(w + j * S);
-            for (int i = 0; i < n; i++) a[i][j] = DOT_FMA(ww, b[i], a[i][j]);
+static void pack_row(void *row, const float *x, int64_t k)
+{
+    uint8_t *o = row;
+    int64_t i = 0;
+
+    for (; i + DOT_K <= k; i += DOT_K, o += VL * UNIT) DOT_STORE(o, DOT_ROUND(x + i));
+    if (i < k) DOT_STORE(o, x_tail(x + i, k - i));
+}
+
+static void pack_x(void *panel, size_t part_bytes, float *scale, const float *x, int64_t ldx, int n, int64_t k)
+{
+    const int64_t end = (k + DOT_K - 1) / DOT_K * n;
+    uint8_t *o = panel;
+
+    (void)scale;
+    for (int64_t i = 0, at = 0; i < k; i += DOT_K, at += n)
+        for (int r = 0; r < n; r += VL) {
+            vf u[VL];
+            for (int j = 0; j < VL; j++) {
+                const float *p = x + (r + j) * ldx + i;
+                if (r + j >= n) u[j] = vf_zero();
+                else u[j] = DOT_VF(k - i >= DOT_K ? DOT_ROUND(p) : x_tail(p, k - i));
+            }
+            put_units(o + (at + r) * UNIT, part_bytes, u, n - r, end - at - r);
         }
-    }
-    if (last) {
-        vf_hsum_tile(out, ldo, a, n);
-        return;
-    }
+}
+
+/* Inlined with constant n. */
+static inline __attribute__((always_inline)) void tile_n(float *sums, const uint8_t *w, const uint8_t *x, int64_t n_step, const int n)
+{
+    vf a[TILE_X][TILE_V];
+
     for (int i = 0; i < n; i++)
-        for (int j = 0; j < TILE_W; j++) vf_store(acc + (i * TILE_W + j) * VL, a[i][j]);
+        for (int j = 0; j < TILE_V; j++) a[i][j] = vf_zero();
+    do { /* not a loop that may be empty: for that GCC keeps the zeros in memory, and every sum with them */
+        DOT_T ww[TILE_V];
+        __builtin_prefetch(x + X_AHEAD_BYTES);
+        for (int j = 0; j < TILE_V; j++) ww[j] = DOT_LOAD(w + j * VL * UNIT);
+        for (int i = 0; i < n; i++) {
+            const DOT_T b = DOT_ALL(x + i * UNIT);
+            for (int j = 0; j < TILE_V; j++) a[i][j] = DOT_FMA(ww[j], b, a[i][j]);
+        }
+        w += STRIP_W * UNIT;
+        x += n * UNIT;
+    } while (--n_step > 0);
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < TILE_V; j++) vf_store(sums + i * STRIP_W + j * VL, a[i][j]);
 }
 
-/* No branch at run time may see the accumulators alive, or the compiler keeps them on the stack on both sides of the loop. */
-static inline __attribute__((always_inline)) void tile_case(float *acc, const uint8_t *w, const uint8_t *x, int64_t n_step, const int n,
-                                                            bool first, float *out, int64_t ldo)
+static void matmul_tile(float *sums, int n_sum, const void *w, const void *x, const float *w_scale, const float *x_scale, int64_t n_step,
+                        int n)
 {
-#ifdef VF_HSUM_TILE /* a loop for each way in and out: sums never leave the registers */
-    if (first && out) tile_n(acc, NULL, w, x, n_step, n, true, out, ldo);
-    else if (first) tile_n(acc, NULL, w, x, n_step, n, false, out, ldo);
-    else if (out) tile_n(acc, acc, w, x, n_step, n, true, out, ldo);
-    else tile_n(acc, acc, w, x, n_step, n, false, out, ldo);
-#else /* with few registers (AVX2) one loop between memory and memory is faster: zeros are read, a final sum reads acc again */
-    static const float zeros[TILE_X * TILE_W * VL];
-
-    tile_n(acc, first ? zeros : acc, w, x, n_step, n, false, out, ldo);
-    if (!out) return;
-    for (int i = 0; i < n; i++, acc += TILE_W * VL)
-        vf_hsum4(out + i * ldo, vf_load(acc), vf_load(acc + VL), vf_load(acc + 2 * VL), vf_load(acc + 3 * VL));
-#endif
-}
-
-/* Made for every constant number of rows, but where the compiler's time is worth more than speed. */
-#if defined(MO_EMULATE_AVX512)
-#define MM_ANY_N 1
-#else
-#define MM_ANY_N MO_INSTRUMENTED
-#endif
-
-static void matmul_tile(float *acc, const void *w, const void *x, int64_t n_step, int n, bool first, float *out, int64_t ldo)
-{
-#if MM_ANY_N
-    tile_case(acc, w, x, n_step, n, first, out, ldo);
-#else
-    switch (n) {
-    case 1: tile_case(acc, w, x, n_step, 1, first, out, ldo); break;
-    case 2: tile_case(acc, w, x, n_step, 2, first, out, ldo); break;
-#define TILE_CASE(i)                                                                                                                       \
-    case i:                                                                                                                                \
-        if (TILE_X >= i) tile_case(acc, w, x, n_step, TILE_X >= i ? i : 1, first, out, ldo);                                               \
-        break;
-        TILE_CASE(3)
-        TILE_CASE(4)
-        TILE_CASE(5)
-        TILE_CASE(6)
-#undef TILE_CASE
-    }
-#endif
+    (void)w_scale;
+    (void)x_scale;
+#define TILE(n) tile_n(sums, w, x, n_step, n)
+    TILE_CASES(n, TILE)
+#undef TILE
+    add_pairs(sums, n_sum, n);
 }
 
 /* Copy of the last, partial step of a weight row, zero padded. */
@@ -118,10 +98,6 @@ static inline const uint8_t *dot_tail(uint8_t *t, const uint8_t *w, int64_t k0, 
     memcpy(t, w + k0 * elem, (size_t)((k - k0) * elem));
     return t;
 }
-
-/* 24 sums of 64 bytes cost more to park than it costs to read panels longer than L1 from L2; with half the registers a weight
- * panel is used twice and should stay in L1. */
-enum { PART_BYTES = VL == 16 ? 10240 : 2048 };
 
 /* Longest row of x with which weights are read row after row: it stays in L1 beside them. AVX2 is faster with four rows side
  * by side. */

@@ -2,24 +2,21 @@
  *   W_NAME  suffix of the functions     W_ELEM  bytes of a stored element
  *   W_LOAD  DOT_K stored elements -> DOT_T, exact (or rounded to bf16 in the bf16 file)
  */
-static void MM_CAT(pack_w, W_NAME)(void *panel, const void *w, size_t row_bytes, int n, int64_t k)
+static void MM_CAT(pack_w, W_NAME)(void *panel, size_t part_bytes, float *scale, const void *w, size_t row_bytes, int n, int64_t k)
 {
-    enum { S = DOT_K * DOT_ELEM };
-    const uint8_t *p[TILE_W];
+    const uint8_t *p[VL];
     uint8_t *o = panel, t[DOT_K * W_ELEM];
-    int64_t i = 0;
 
-    /* Four rows at once are four streams for the prefetcher; missing rows repeat the last one and are blanked afterwards. */
-    for (int j = 0; j < TILE_W; j++) p[j] = (const uint8_t *)w + (size_t)(j < n ? j : n - 1) * row_bytes;
-    for (; i + DOT_K <= k; i += DOT_K, o += TILE_W * S)
-        for (int j = 0; j < TILE_W; j++) {
-            __builtin_prefetch(p[j] + i * W_ELEM + PREFETCH_BYTES);
-            DOT_STORE(o + j * S, W_LOAD(p[j] + i * W_ELEM));
-        }
-    if (i < k)
-        for (int j = 0; j < TILE_W; j++) DOT_STORE(o + j * S, W_LOAD(dot_tail(t, p[j], i, k, W_ELEM)));
-    for (int j = n; j < TILE_W; j++)
-        for (i = 0, o = (uint8_t *)panel + j * S; i < k; i += DOT_K, o += TILE_W * S) memset(o, 0, S);
+    (void)scale;
+    for (int j = 0; j < VL; j++) p[j] = (const uint8_t *)w + (size_t)(j < n ? j : n - 1) * row_bytes;
+    for (int64_t i = 0; i < k; i += DOT_K, o += STRIP_W * UNIT) {
+        vf u[VL];
+        if (i * W_ELEM % 64 == 0)
+            for (int j = 0; j < VL; j++) __builtin_prefetch(p[j] + i * W_ELEM + PREFETCH_BYTES);
+        for (int j = 0; j < VL; j++) u[j] = DOT_VF(k - i >= DOT_K ? W_LOAD(p[j] + i * W_ELEM) : W_LOAD(dot_tail(t, p[j], i, k, W_ELEM)));
+        vf_transpose(u);
+        for (int c = 0; c < VL; c++) vf_store(o + (size_t)c * part_bytes, u[vf_leaf(c)]);
+    }
 }
 
 /* nw weight rows times n rows of x; inlined with both constant. */
@@ -27,8 +24,8 @@ static inline __attribute__((always_inline)) void MM_CAT(matvec_n, W_NAME)(float
                                                                            const int nw, const uint8_t *x, size_t ldx, const int n,
                                                                            int64_t k)
 {
-    vf a[TILE_X][TILE_W];
-    DOT_T b[TILE_X];
+    vf a[FEW_X][TILE_W];
+    DOT_T b[FEW_X];
     uint8_t t[DOT_K * W_ELEM];
     float sum[TILE_W];
     int64_t i = 0;
@@ -104,7 +101,7 @@ static void MM_CAT(matvec, W_NAME)(float *out, int64_t ldo, const void *w, size_
     for (; r + TILE_W <= n_row; r += TILE_W, p += TILE_W * rb) switch (n) {
 #define MATVEC_CASE(i)                                                                                                                     \
     case i:                                                                                                                                \
-        if (TILE_X >= i) MM_CAT(matvec_n, W_NAME)(out + r, ldo, p, rb, TILE_W, x, ldx, TILE_X >= i ? i : 1, k);                            \
+        if (FEW_X >= i) MM_CAT(matvec_n, W_NAME)(out + r, ldo, p, rb, TILE_W, x, ldx, FEW_X >= i ? i : 1, k);                              \
         break;
             MATVEC_CASE(1)
             MATVEC_CASE(2)
@@ -123,10 +120,12 @@ static void MM_CAT(matvec, W_NAME)(float *out, int64_t ldo, const void *w, size_
 static const matmul_type MM_CAT(matmul, W_NAME) = {
     .name = W_LABEL,
     .k_step = DOT_K,
-    .tile_x = TILE_X,
     .elem = DOT_ELEM,
-    .part_bytes = PART_BYTES,
-    .pack_x = DOT_PACK_X,
+    .few_x = FEW_X,
+    .n_few = FEW_X > 2 ? 24 : 4, /* where it is quick, packing still costs as much as 30 rows */
+    .tile_x = TILE_X,
+    .pack_row = pack_row,
+    .pack_x = pack_x,
     .pack_w = MM_CAT(pack_w, W_NAME),
     .tile = matmul_tile,
     .matvec = MM_CAT(matvec, W_NAME),

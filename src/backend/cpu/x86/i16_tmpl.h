@@ -13,8 +13,8 @@
  * (halves of dw and dx: 2^-14 of the block's largest weight; of activations 2^-16 of the largest, at most 2^-13 where all
  * are alike), one rounding to float a block and the float sum.  bf16 pairs: 2^-9 of each factor.
  *
- * A panel's block is [step][row][STEP] int16, then [row][VL] floats, the scale. Within a step elements lie as VPACKSSDW leaves
- * them, on both sides alike. Few rows take the same way, block by block through L1, so they have the same bits.
+ * Within a step elements lie as VPACKSSDW leaves them, on both sides alike. Few rows take the same way, block by block through L1, so
+ * they have the same bits.
  * A block with a NaN or an infinity gives NaN; one whose largest magnitude is below about 1e-30 counts as zero.
  *
  * Included by a file per instruction set, after its vec file and these:
@@ -23,7 +23,8 @@
  *     lane_sums(lo, hi)                   sums of the two elements of each lane in that order
  *     bits_max16, bits_max32(m, p)        running largest magnitude of the step at p, as bits: they order like the numbers, NaN above all
  *     fold16, fold32(m)                   the largest of m's 128-bit parts, element by element
- *     tile_steps(a, w, x, steps, n)       the integer sums of a TILE_W x n tile
+ *     dot(&acc, w, x)                     adds the products of a step
+ *     tile_steps(a, w, x, steps, n)       the integer sums of a STRIP_W x n tile
  */
 enum {
     STEP = 2 * VL,
@@ -31,10 +32,12 @@ enum {
     I16_BLOCK = 64 * VL,
     BLOCK_STEPS = I16_BLOCK / STEP,
     SCALE_BYTES = 4 * VL,
+    ROW_BYTES = BLOCK_STEPS * STEP_BYTES,
     W_MAX = 8191,
     X_MAX = 32767,
     X_LANE = (1 << 18) - 64 /* room for the roundings of 64 elements, a half each, twice over */
 };
+_Static_assert((int)TILE_X <= (int)VL, "rows of a panel of x are transposed together");
 _Static_assert((X_LANE + 48LL) * W_MAX < 1LL << 31, "a lane holds a block");
 
 typedef vf (*load_fn)(const void *p);
@@ -78,8 +81,8 @@ INLINE block_scale x_scale(const float *x, int64_t k, const float *tail)
     return scale_of(vf_hsum(lane) < INFINITY ? from : NAN); /* maxima lose a NaN, sums do not */
 }
 
-/* Element steps of one row go `stride` bytes apart, its scale to `scale`. */
-INLINE void pack_x_block(uint8_t *o, int64_t stride, uint8_t *scale, const float *x, int64_t k)
+/* One row of a block, steps one behind the other. Returns its scale. */
+INLINE float pack_x_block(uint8_t *o, const float *x, int64_t k)
 {
     float tail[STEP] = { 0 };
     int64_t i = 0;
@@ -89,20 +92,45 @@ INLINE void pack_x_block(uint8_t *o, int64_t stride, uint8_t *scale, const float
     if (k % STEP) memcpy(tail, x + k / STEP * STEP, (size_t)(k % STEP) * sizeof *tail);
     d = x_scale(x, k, tail);
     s = vf_set1(d.to);
-    for (; i + STEP <= k; i += STEP, o += stride) vi_store(o, quantize(vf_load(x + i), vf_load(x + i + VL), s));
+    for (; i + STEP <= k; i += STEP, o += STEP_BYTES) vi_store(o, quantize(vf_load(x + i), vf_load(x + i + VL), s));
     if (i < k) vi_store(o, quantize(vf_load(tail), vf_load(tail + VL), s));
-    vf_store(scale, vf_set1(d.from));
+    return d.from;
 }
 
-static void pack_x(void *panel, const float *x, int64_t ldx, int n, int64_t k)
+static void pack_row(void *row, const float *x, int64_t k)
 {
-    uint8_t *o = panel;
+    uint8_t *o = row;
 
     for (; k > 0; k -= I16_BLOCK, x += I16_BLOCK) {
-        uint8_t *scale = o + steps_of(k) * n * STEP_BYTES;
-        for (int r = 0; r < n; r++)
-            pack_x_block(o + r * STEP_BYTES, (int64_t)n * STEP_BYTES, scale + r * SCALE_BYTES, x + r * ldx, k < I16_BLOCK ? k : I16_BLOCK);
-        o = scale + n * SCALE_BYTES;
+        const float d = pack_x_block(o, x, k < I16_BLOCK ? k : I16_BLOCK);
+        o += steps_of(k) * STEP_BYTES;
+        vf_store(o, vf_set1(d));
+        o += SCALE_BYTES;
+    }
+}
+
+/* m rows of a block as they are packed, ROW_BYTES apart, to their place in each part, whose steps are `pitch` units long (put_units). */
+INLINE void put_block(uint8_t *o, size_t part_bytes, const uint8_t *rows, int steps, int pitch, int m, int64_t room)
+{
+    for (int s = 0; s < steps; s++, o += pitch * UNIT, room -= pitch) {
+        vf u[VL];
+        for (int j = 0; j < VL; j++) u[j] = vf_load(rows + (j < m ? j : 0) * ROW_BYTES + s * STEP_BYTES);
+        put_units(o, part_bytes, u, m, room);
+    }
+}
+
+static void pack_x(void *panel, size_t part_bytes, float *scale, const float *x, int64_t ldx, int n, int64_t k)
+{
+    _Alignas(64) uint8_t rows[VL * ROW_BYTES];
+    int64_t room = (k + STEP - 1) / STEP * n;
+    uint8_t *o = panel;
+
+    for (; k > 0; k -= I16_BLOCK, x += I16_BLOCK, scale += n) {
+        const int steps = steps_of(k);
+        for (int r = 0; r < n; r++) scale[r] = pack_x_block(rows + r * ROW_BYTES, x + r * ldx, k < I16_BLOCK ? k : I16_BLOCK);
+        put_block(o, part_bytes, rows, steps, n, n, room);
+        o += steps * n * UNIT;
+        room -= (int64_t)steps * n;
     }
 }
 
@@ -128,9 +156,9 @@ INLINE float f32_max(vi m) { return from_bits(hmax32(m)); }
 INLINE float f16_max(vi m) { return _cvtsh_ss((unsigned short)hmax16(m)); }
 INLINE float bf16_max(vi m) { return from_bits(hmax16(m) << 16); }
 
-/* One block of one weight row; `elem` bytes an element, everything constant but k. */
-INLINE void pack_w_block(uint8_t *o, uint8_t *scale, const uint8_t *w, int64_t k, const int elem, load_fn load,
-                         vi (*bits)(vi, const void *), float (*most)(vi))
+/* The same of one weight row; `elem` bytes an element, everything constant but k. */
+INLINE float pack_w_block(uint8_t *o, const uint8_t *w, int64_t k, const int elem, load_fn load, vi (*bits)(vi, const void *),
+                          float (*most)(vi))
 {
     vi m = vi_zero();
     uint8_t tail[STEP * 4] = { 0 };
@@ -146,98 +174,102 @@ INLINE void pack_w_block(uint8_t *o, uint8_t *scale, const uint8_t *w, int64_t k
     if (k % STEP) m = bits(m, tail);
     d = scale_of(most(m) / W_MAX);
     s = vf_set1(d.to);
-    for (; w < end; w += STEP * elem, o += TILE_W * STEP_BYTES) vi_store(o, quantize(load(w), load(w + VL * elem), s));
+    for (; w < end; w += STEP * elem, o += STEP_BYTES) vi_store(o, quantize(load(w), load(w + VL * elem), s));
     if (k % STEP) vi_store(o, quantize(load(tail), load(tail + VL * elem), s));
-    vf_store(scale, vf_set1(d.from));
+    return d.from;
 }
 
-/* The same block of n <= TILE_W rows; missing rows are zero. Returns where the panel's next block begins. */
-INLINE uint8_t *pack_w_rows(uint8_t *o, const uint8_t *w, size_t row_bytes, int n, int64_t k, const int elem, load_fn load,
-                            vi (*bits)(vi, const void *), float (*most)(vi))
+INLINE void pack_w(uint8_t *o, size_t part_bytes, float *scale, const uint8_t *w, size_t row_bytes, int n, int64_t k, const int elem,
+                   load_fn load, vi (*bits)(vi, const void *), float (*most)(vi))
 {
-    const int steps = steps_of(k);
-    uint8_t *scale = o + steps * TILE_W * STEP_BYTES;
+    _Alignas(64) uint8_t rows[VL * ROW_BYTES];
 
-    if (n < TILE_W) memset(o, 0, (size_t)(steps * TILE_W * STEP_BYTES + TILE_W * SCALE_BYTES));
-    for (int j = 0; j < n; j++)
-        pack_w_block(o + j * STEP_BYTES, scale + j * SCALE_BYTES, w + (size_t)j * row_bytes, k < I16_BLOCK ? k : I16_BLOCK, elem, load,
-                     bits, most);
-    return scale + TILE_W * SCALE_BYTES;
-}
-
-/* ---- tile ---- */
-
-/* One block: `steps` steps of a TILE_W x n tile, from + block -> acc. */
-INLINE void tile_block(float *acc, const float *from, const uint8_t *w, const uint8_t *x, int steps, const int n)
-{
-    vi a[TILE_X][TILE_W];
-
-    tile_steps(a, w, x, steps, n);
-    w += steps * TILE_W * STEP_BYTES;
-    x += steps * n * STEP_BYTES;
-    for (int i = 0; i < n; i++)
-        for (int j = 0; j < TILE_W; j++) {
-            const vf part = vf_mul(vi_to_f(a[i][j]), vf_load(x + i * SCALE_BYTES));
-            vf_store(acc + (i * TILE_W + j) * VL, vf_fma(part, vf_load(w + j * SCALE_BYTES), vf_load(from + (i * TILE_W + j) * VL)));
-        }
-}
-
-INLINE void tile_n(float *acc, const uint8_t *w, const uint8_t *x, int64_t n_step, const int n, bool first, float *out, int64_t ldo)
-{
-    static const float zeros[TILE_X * TILE_W * VL];
-    const float *from = first ? zeros : acc;
-
-    for (; n_step > 0; n_step -= BLOCK_STEPS, from = acc) {
-        const int steps = n_step < BLOCK_STEPS ? (int)n_step : BLOCK_STEPS;
-        tile_block(acc, from, w, x, steps, n);
-        w += TILE_W * (steps * STEP_BYTES + SCALE_BYTES);
-        x += n * (steps * STEP_BYTES + SCALE_BYTES);
+    for (; k > 0; k -= I16_BLOCK, w += I16_BLOCK * elem, scale += STRIP_W) {
+        const int steps = steps_of(k);
+        for (int j = 0; j < n; j++)
+            scale[j] = pack_w_block(rows + j * ROW_BYTES, w + (size_t)j * row_bytes, k < I16_BLOCK ? k : I16_BLOCK, elem, load, bits, most);
+        for (int j = n; j < VL; j++) scale[j] = 0;
+        put_block(o, part_bytes, rows, steps, STRIP_W, n, VL * (int64_t)steps);
+        o += steps * STRIP_W * UNIT;
     }
-    if (!out) return;
-    for (int i = 0; i < n; i++, acc += TILE_W * VL)
-        vf_hsum4(out + i * ldo, vf_load(acc), vf_load(acc + VL), vf_load(acc + 2 * VL), vf_load(acc + 3 * VL));
 }
 
-static void tile(float *acc, const void *w, const void *x, int64_t n_step, int n, bool first, float *out, int64_t ldo)
+/* ---- products ---- */
+
+/* from + the lanes of a block -> to. Both tile and matvec add it like this. */
+INLINE void add_block(float *to, const float *from, vi lanes, vf x_scale, vf w_scale)
 {
-    if (MO_INSTRUMENTED) tile_n(acc, w, x, n_step, n, first, out, ldo);
-    else if (n == 1) tile_n(acc, w, x, n_step, 1, first, out, ldo);
-    else if (n == 2) tile_n(acc, w, x, n_step, 2, first, out, ldo);
-    else if (n == 3) tile_n(acc, w, x, n_step, 3, first, out, ldo);
-    else if (n == 4) tile_n(acc, w, x, n_step, TILE_X > 3 ? 4 : 1, first, out, ldo);
-    else if (n == 5) tile_n(acc, w, x, n_step, TILE_X > 3 ? 5 : 1, first, out, ldo);
-    else tile_n(acc, w, x, n_step, TILE_X > 3 ? 6 : 1, first, out, ldo);
+    vf_store(to, vf_fma(vf_mul(vi_to_f(lanes), x_scale), w_scale, vf_load(from)));
 }
 
-/* Few rows: each block of TILE_W weight rows becomes a panel in L1, and every row of x is a tile of one row on it. */
+INLINE void tile_n(float *sums, const uint8_t *w, const uint8_t *x, const float *w_scale, const float *x_scale, int64_t n_step, const int n)
+{
+    static const float zeros[TILE_X * STRIP_W];
+    const float *from = zeros;
+
+    for (; n_step > 0; n_step -= BLOCK_STEPS, from = sums) {
+        const int steps = n_step < BLOCK_STEPS ? (int)n_step : BLOCK_STEPS;
+        vi a[TILE_X][TILE_V];
+        tile_steps(a, w, x, steps, n);
+        for (int i = 0; i < n; i++)
+            for (int j = 0, at = i * STRIP_W; j < TILE_V; j++, at += VL)
+                add_block(sums + at, from + at, a[i][j], vf_set1(x_scale[i]), vf_load(w_scale + j * VL));
+        w += steps * STRIP_W * UNIT;
+        x += steps * n * UNIT;
+        w_scale += STRIP_W;
+        x_scale += n;
+    }
+}
+
+static void tile(float *sums, int n_sum, const void *w, const void *x, const float *w_scale, const float *x_scale, int64_t n_step, int n)
+{
+#define TILE(n) tile_n(sums, w, x, w_scale, x_scale, n_step, n)
+    TILE_CASES(n, TILE)
+#undef TILE
+    add_pairs(sums, n_sum, n);
+}
+
+/* Few rows: each block of TILE_W weight rows is packed into L1, and every row of x passes over it. */
 INLINE void matvec(float *out, int64_t ldo, const uint8_t *w, size_t row_bytes, int64_t n_row, const uint8_t *x, size_t ldx, int n,
                    int64_t k, const int elem, load_fn load, vi (*bits)(vi, const void *), float (*most)(vi))
 {
-    _Alignas(64) uint8_t panel[TILE_W * (BLOCK_STEPS * STEP_BYTES + SCALE_BYTES)];
-    _Alignas(64) float acc[TILE_X][TILE_W * VL];
+    _Alignas(64) uint8_t rows[TILE_W * ROW_BYTES];
+    _Alignas(64) float acc[FEW_X][TILE_W * VL];
+    static const float zeros[TILE_W * VL];
 
     for (int64_t r = 0; r < n_row; r += TILE_W, w += TILE_W * row_bytes) {
         const int nw = (int)(n_row - r < TILE_W ? n_row - r : TILE_W);
         const uint8_t *xb = x;
-        for (int64_t i = 0; i < k; i += I16_BLOCK, xb += BLOCK_STEPS * STEP_BYTES + SCALE_BYTES) {
-            pack_w_rows(panel, w + i * elem, row_bytes, nw, k - i, elem, load, bits, most);
-            for (int m = 0; m < n; m++) tile_n(acc[m], panel, xb + (size_t)m * ldx, steps_of(k - i), 1, i == 0, NULL, 0);
+        for (int64_t i = 0; i < k; i += I16_BLOCK, xb += ROW_BYTES + SCALE_BYTES) {
+            const int steps = steps_of(k - i);
+            float scale[TILE_W];
+            for (int j = 0; j < nw; j++)
+                scale[j] = pack_w_block(rows + j * ROW_BYTES, w + (size_t)j * row_bytes + i * elem, k - i < I16_BLOCK ? k - i : I16_BLOCK,
+                                        elem, load, bits, most);
+            for (int m = 0; m < n; m++) {
+                const uint8_t *xm = xb + (size_t)m * ldx;
+                vi a[TILE_W] = { vi_zero(), vi_zero(), vi_zero(), vi_zero() };
+                for (int s = 0; s < steps; s++) {
+                    const vi b = vi_load(xm + s * STEP_BYTES);
+                    for (int j = 0; j < TILE_W; j++) dot(&a[j], vi_load(rows + (j < nw ? j : 0) * ROW_BYTES + s * STEP_BYTES), b);
+                }
+                for (int j = 0; j < nw; j++)
+                    add_block(acc[m] + j * VL, i ? acc[m] + j * VL : zeros, a[j], vf_load(xm + steps * STEP_BYTES), vf_set1(scale[j]));
+            }
         }
         for (int m = 0; m < n; m++) {
-            const float *a = acc[m];
+            const float *p = acc[m];
             float sum[TILE_W];
-            vf_hsum4(sum, vf_load(a), vf_load(a + VL), vf_load(a + 2 * VL), vf_load(a + 3 * VL));
+            vf_hsum4(sum, vf_load(p), vf_load(p + VL), vf_load(p + 2 * VL), vf_load(p + 3 * VL));
             memcpy(out + m * ldo + r, sum, (size_t)nw * sizeof *sum);
         }
     }
 }
 
 #define WEIGHT_TYPE(NAME, LABEL, ELEM, LOAD, BITS)                                                                                         \
-    static void pack_w_##NAME(void *panel, const void *w, size_t row_bytes, int n, int64_t k)                                              \
+    static void pack_w_##NAME(void *panel, size_t part_bytes, float *scale, const void *w, size_t row_bytes, int n, int64_t k)             \
     {                                                                                                                                      \
-        const uint8_t *p = w;                                                                                                              \
-        uint8_t *o = panel;                                                                                                                \
-        for (; k > 0; k -= I16_BLOCK, p += I16_BLOCK * (ELEM)) o = pack_w_rows(o, p, row_bytes, n, k, ELEM, LOAD, BITS, NAME##_max);       \
+        pack_w(panel, part_bytes, scale, w, row_bytes, n, k, ELEM, LOAD, BITS, NAME##_max);                                                \
     }                                                                                                                                      \
     static void matvec_##NAME(float *out, int64_t ldo, const void *w, size_t rb, int64_t n_row, const void *x, size_t ldx, int n,          \
                               int64_t k)                                                                                                   \
@@ -247,11 +279,13 @@ INLINE void matvec(float *out, int64_t ldo, const uint8_t *w, size_t row_bytes, 
     static const matmul_type matmul_##NAME = {                                                                                             \
         .name = LABEL,                                                                                                                     \
         .k_step = STEP,                                                                                                                    \
-        .tile_x = TILE_X,                                                                                                                  \
         .elem = 2,                                                                                                                         \
-        .part_bytes = 2048,                                                                                                                \
+        .few_x = FEW_X,                                                                                                                    \
+        .n_few = FEW_X, /* every few_x rows quantise the weights anew */                                                                   \
+        .tile_x = TILE_X,                                                                                                                  \
         .block = BLOCK_STEPS,                                                                                                              \
         .block_bytes = SCALE_BYTES,                                                                                                        \
+        .pack_row = pack_row,                                                                                                              \
         .pack_x = pack_x,                                                                                                                  \
         .pack_w = pack_w_##NAME,                                                                                                           \
         .tile = tile,                                                                                                                      \

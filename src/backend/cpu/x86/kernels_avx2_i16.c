@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "core/cpu.h"
-#include "core/instrumented.h"
 #include "backend/cpu/x86/vec_avx2.h"
+#include "backend/cpu/tmpl/parts_tmpl.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -31,32 +31,38 @@ INLINE __m128i fold32(vi m) { return _mm_max_epi32(_mm256_castsi256_si128(m), _m
 
 /* acc += w * x, 16 products, in two instructions. Written out because compilers rebalance the sums, copy them from register to
  * register or spill them, which costs a third of the speed. */
-INLINE void madd(vi *acc, vi w, vi x)
+INLINE void dot(vi *acc, vi w, vi x)
 {
     vi t;
     __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+x"(*acc), "=&x"(t) : "x"(w), "x"(x));
 }
-/* The same with x in memory, for the last use of w: a third vector of activations beside 12 sums does not fit 16 registers. */
-INLINE void madd_mem(vi *acc, vi w, const uint8_t *x)
+/* The same for the last use of x, whose register it takes: beside 12 sums and two vectors of weights there are two left. */
+INLINE void dot_last(vi *acc, vi w, vi x) { __asm__("vpmaddwd %2, %1, %1\n\tvpaddd %1, %0, %0" : "+x"(*acc), "+x"(x) : "x"(w)); }
+
+INLINE vi vi_all(const uint8_t *p)
 {
-    __asm__("vpmaddwd %2, %1, %1\n\tvpaddd %1, %0, %0" : "+x"(*acc), "+x"(w) : "m"(*(const __m256i_u *)(const void *)x));
+    int32_t u;
+    memcpy(&u, p, sizeof u);
+    return _mm256_set1_epi32(u);
 }
 
-INLINE void tile_steps(vi a[][TILE_W], const uint8_t *w, const uint8_t *x, int steps, const int n)
+INLINE void tile_steps(vi a[][TILE_V], const uint8_t *w, const uint8_t *x, int steps, const int n)
 {
     enum { BYTES = sizeof(vi) };
 
     for (int i = 0; i < n; i++)
-        for (int j = 0; j < TILE_W; j++) a[i][j] = vi_zero();
-    for (int s = 0; s < steps; s++, w += TILE_W * BYTES, x += n * BYTES) {
-        const vi x0 = vi_load(x), x1 = n > 1 ? vi_load(x + BYTES) : x0;
-        for (int j = 0; j < TILE_W; j++) {
-            const vi ww = vi_load(w + j * BYTES);
-            madd(&a[0][j], ww, x0);
-            if (n > 1) madd(&a[1][j], ww, x1);
-            if (n > 2) madd_mem(&a[2][j], ww, x + 2 * BYTES);
+        for (int j = 0; j < TILE_V; j++) a[i][j] = vi_zero();
+    do {
+        const vi w0 = vi_load(w), w1 = vi_load(w + BYTES);
+        __builtin_prefetch(x + X_AHEAD_BYTES);
+        for (int i = 0; i < n; i++) {
+            const vi b = vi_all(x + i * UNIT);
+            dot(&a[i][0], w0, b);
+            dot_last(&a[i][1], w1, b);
         }
-    }
+        w += TILE_V * BYTES;
+        x += n * UNIT;
+    } while (--steps > 0);
 }
 
 #include "backend/cpu/x86/i16_tmpl.h"

@@ -18,21 +18,11 @@ static inline __m512i bf16_from_f32(const void *p) { return bf16_pack(vf_load(p)
 static inline __m512i bf16_from_f16(const void *p) { return bf16_pack(vf_load_f16(p), vf_load_f16((const uint8_t *)p + 32)); }
 static inline __m512i bf16_load(const void *p) { return _mm512_loadu_si512(p); }
 
-/* n rows of x, interleaved by steps of 32, the last step padded with zeros. */
-static void pack_x_bf16(void *panel, const float *x, int64_t ldx, int n, int64_t k)
+static inline __m512i bf16_all(const void *p)
 {
-    uint8_t *o = panel;
-
-    for (int r = 0; r < n; r++) {
-        const float *p = x + r * ldx;
-        uint8_t *q = o + r * 64;
-        float t[32] = { 0 };
-        int64_t i = 0;
-        for (; i + 32 <= k; i += 32, q += n * 64) _mm512_storeu_si512(q, bf16_from_f32(p + i));
-        if (i == k) continue;
-        memcpy(t, p + i, (size_t)(k - i) * sizeof *t);
-        _mm512_storeu_si512(q, bf16_from_f32(t));
-    }
+    int32_t u;
+    memcpy(&u, p, sizeof u);
+    return _mm512_set1_epi32(u);
 }
 
 #define DOT_T              __m512i
@@ -41,7 +31,9 @@ static void pack_x_bf16(void *panel, const float *x, int64_t ldx, int n, int64_t
 #define DOT_FMA(w, x, acc) _mm512_dpbf16_ps(acc, (__m512bh)(w), (__m512bh)(x))
 #define DOT_LOAD(p)        bf16_load(p)
 #define DOT_STORE(p, v)    _mm512_storeu_si512(p, v)
-#define DOT_PACK_X         pack_x_bf16
+#define DOT_ROUND(p)       bf16_from_f32(p)
+#define DOT_ALL(p)         bf16_all(p)
+#define DOT_VF(v)          _mm512_castsi512_ps(v)
 #include "backend/cpu/tmpl/matmul_tmpl.h"
 
 #define W_NAME  f32

@@ -5,11 +5,12 @@
 #include <string.h>
 
 #include "core/cpu.h"
-#include "core/instrumented.h"
 #include "backend/cpu/x86/vec_avx512.h"
 #if !defined(MO_EMULATE_AVX512) && !defined(__AVX512VNNI__)
 #error "this file needs -mavx512vnni"
 #endif
+
+#include "backend/cpu/tmpl/parts_tmpl.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -20,7 +21,7 @@ INLINE void vi_store(void *p, vi a) { _mm512_storeu_si512(p, a); }
 INLINE vi vi_zero(void) { return _mm512_setzero_si512(); }
 INLINE vf vi_to_f(vi a) { return _mm512_cvtepi32_ps(a); }
 INLINE vi quantize(vf lo, vf hi, vf s) { return _mm512_packs_epi32(_mm512_cvtps_epi32(vf_mul(lo, s)), _mm512_cvtps_epi32(vf_mul(hi, s))); }
-INLINE vf lane_sums(vf lo, vf hi) { return vf_add_pairs(lo, hi); }
+INLINE vf lane_sums(vf lo, vf hi) { return vf_add(_mm512_shuffle_ps(lo, hi, 0x88), _mm512_shuffle_ps(lo, hi, 0xdd)); }
 
 INLINE vi bits_max16(vi m, const void *p) { return _mm512_max_epi16(m, _mm512_and_si512(vi_load(p), _mm512_set1_epi16(0x7fff))); }
 INLINE vi bits_max32(vi m, const void *p)
@@ -51,20 +52,35 @@ INLINE void dot(vi *acc, vi w, vi x)
 #endif
 }
 
-INLINE void tile_steps(vi a[][TILE_W], const uint8_t *w, const uint8_t *x, int steps, const int n)
+INLINE vi vi_all(const uint8_t *p)
+{
+    int32_t u;
+    vi v;
+    memcpy(&u, p, sizeof u);
+    v = _mm512_set1_epi32(u);
+#if !defined(MO_EMULATE_AVX512)
+    __asm__("" : "+v"(v)); /* as vf_all */
+#endif
+    return v;
+}
+
+INLINE void tile_steps(vi a[][TILE_V], const uint8_t *w, const uint8_t *x, int steps, const int n)
 {
     enum { BYTES = sizeof(vi) };
 
     for (int i = 0; i < n; i++)
-        for (int j = 0; j < TILE_W; j++) a[i][j] = vi_zero();
-    for (int s = 0; s < steps; s++, w += TILE_W * BYTES, x += n * BYTES) {
-        vi b[TILE_X];
-        for (int i = 0; i < n; i++) b[i] = vi_load(x + i * BYTES);
-        for (int j = 0; j < TILE_W; j++) {
-            const vi ww = vi_load(w + j * BYTES);
-            for (int i = 0; i < n; i++) dot(&a[i][j], ww, b[i]);
+        for (int j = 0; j < TILE_V; j++) a[i][j] = vi_zero();
+    do {
+        const vi w0 = vi_load(w), w1 = vi_load(w + BYTES);
+        __builtin_prefetch(x + X_AHEAD_BYTES);
+        for (int i = 0; i < n; i++) {
+            const vi b = vi_all(x + i * UNIT);
+            dot(&a[i][0], w0, b);
+            dot(&a[i][1], w1, b);
         }
-    }
+        w += TILE_V * BYTES;
+        x += n * UNIT;
+    } while (--steps > 0);
 }
 
 #include "backend/cpu/x86/i16_tmpl.h"

@@ -1,5 +1,5 @@
 /* Vector primitives for AVX2 + FMA + F16C: 8 lanes, 16 registers (names: generic/vec_generic.h).
- * Tile 4 x 3: 12 accumulators, 3 activations, 1 weight vector. */
+ * Tile 2 x 6: 12 accumulators, 2 weight vectors, 1 activation. */
 #ifndef MO_VEC_AVX2_H
 #define MO_VEC_AVX2_H
 
@@ -10,12 +10,13 @@
 #include <immintrin.h>
 #include <stdint.h>
 
-enum { VL = 8, TILE_X = 3, ATTN_R = 4, VF_REGS = 16 };
+enum { VL = 8, FEW_X = 3, TILE_X = 6, ATTN_R = 4, VF_REGS = 16 };
 
 typedef __m256 vf;
 
 static inline vf vf_zero(void) { return _mm256_setzero_ps(); }
 static inline vf vf_set1(float a) { return _mm256_set1_ps(a); }
+static inline vf vf_all(const void *p) { return _mm256_broadcast_ss(p); }
 static inline vf vf_load(const void *p) { return _mm256_loadu_ps(p); }
 static inline void vf_store(void *p, vf a) { _mm256_storeu_ps(p, a); }
 static inline vf vf_add(vf a, vf b) { return _mm256_add_ps(a, b); }
@@ -46,6 +47,7 @@ static inline void vf_store_i8(void *p, vf a)
 }
 
 /* ((0+1)+(2+3)) + ((4+5)+(6+7)) for each */
+static inline int vf_leaf(int i) { return i; }
 static inline void vf_hsum4(float *out, vf a, vf b, vf c, vf d)
 {
     __m256 s = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));

@@ -1,5 +1,5 @@
 /* Vector primitives for AVX-512 F, BW, DQ, VL: 16 lanes, 32 registers (names: generic/vec_generic.h).
- * Tile 4 x 6: 24 accumulators, 6 activations, 1 weight vector.
+ * Tile 2 x 12: 24 accumulators, 2 weight vectors, activations by one.
  * MO_EMULATE_AVX512: the tests' build, where SIMDe stands in for the instruction set. */
 #ifndef MO_VEC_AVX512_H
 #define MO_VEC_AVX512_H
@@ -13,12 +13,21 @@
 #include <immintrin.h>
 #include <stdint.h>
 
-enum { VL = 16, TILE_X = 6, ATTN_R = 8, VF_REGS = 32 };
+enum { VL = 16, FEW_X = 6, TILE_X = 12, ATTN_R = 8, VF_REGS = 32 };
 
 typedef __m512 vf;
 
 static inline vf vf_zero(void) { return _mm512_setzero_ps(); }
 static inline vf vf_set1(float a) { return _mm512_set1_ps(a); }
+/* A load of its own: in the operand of each multiply-add, where GCC would put it, it is made twice a tile's step. */
+static inline vf vf_all(const void *p)
+{
+    vf r = _mm512_set1_ps(*(const float *)p);
+#if !defined(MO_EMULATE_AVX512)
+    __asm__("" : "+v"(r));
+#endif
+    return r;
+}
 static inline vf vf_load(const void *p) { return _mm512_loadu_ps(p); }
 static inline void vf_store(void *p, vf a) { _mm512_storeu_ps(p, a); }
 static inline vf vf_add(vf a, vf b) { return _mm512_add_ps(a, b); }
@@ -58,6 +67,7 @@ static inline __m256 vf_half(vf a, int high)
     const __m512d d = _mm512_castps_pd(a);
     return _mm256_castpd_ps(high ? _mm512_extractf64x4_pd(d, 1) : _mm512_castpd512_pd256(d));
 }
+static inline int vf_leaf(int i) { return i / 2 + i % 2 * 8; }
 /* lanes i and i + 8 first, then ((0+1)+(2+3)) + ((4+5)+(6+7)) */
 static inline void vf_hsum4(float *out, vf a, vf b, vf c, vf d)
 {
@@ -65,22 +75,6 @@ static inline void vf_hsum4(float *out, vf a, vf b, vf c, vf d)
         _mm256_hadd_ps(_mm256_hadd_ps(_mm256_add_ps(vf_half(a, 0), vf_half(a, 1)), _mm256_add_ps(vf_half(b, 0), vf_half(b, 1))),
                        _mm256_hadd_ps(_mm256_add_ps(vf_half(c, 0), vf_half(c, 1)), _mm256_add_ps(vf_half(d, 0), vf_half(d, 1))));
     _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
-}
-/* The same for the n x 4 accumulators of a tile, two rows of it to a vector. */
-#define VF_HSUM_TILE
-static inline vf vf_add_pairs(vf a, vf b) { return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xdd)); }
-static inline vf vf_add_halves(vf a, vf b) { return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee)); }
-static inline vf vf_add_quarters(vf a, vf b) { return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd)); }
-static inline __attribute__((always_inline)) void vf_hsum_tile(float *out, int64_t ldo, vf (*a)[4], const int n)
-{
-    for (int i = 0; i < n; i += 2) {
-        vf *p = a[i], *q = a[i + 1 < n ? i + 1 : i];
-        const vf u = vf_add_pairs(vf_add_pairs(vf_add_halves(p[0], q[0]), vf_add_halves(p[1], q[1])),
-                                  vf_add_pairs(vf_add_halves(p[2], q[2]), vf_add_halves(p[3], q[3])));
-        const __m256 v = _mm512_castps512_ps256(vf_add_quarters(u, u));
-        _mm_storeu_ps(out + i * ldo, _mm256_castps256_ps128(v));
-        if (i + 1 < n) _mm_storeu_ps(out + (i + 1) * ldo, _mm256_extractf128_ps(v, 1));
-    }
 }
 static inline float vf_hsum(vf a)
 {
