@@ -78,12 +78,10 @@ step_masks() {
     return $rc
 }
 
-# Emulated kernels take minutes to compile with instruments in them, and run only where the machine has not the real ones.
 sanitizer_setup() {
-    local emulated=true
-    grep -qw avx512_bf16 /proc/cpuinfo && grep -qw avx512_vnni /proc/cpuinfo && emulated=false
     CC=clang setup "$BUILD/sanitize" -Dfuzz=true -Dwerror=true -Dbuildtype=debugoptimized -Db_ndebug=false \
-        -Db_sanitize=address,undefined -Db_lundef=false -Demulated_avx512=$emulated
+        -Doptimization=1 -Ddebug=false -Dc_args=-gline-tables-only \
+        -Db_sanitize=address,undefined -Db_lundef=false
 }
 
 # Without the command-line tests, which the unit step has.
@@ -96,7 +94,7 @@ step_sanitize() {
 # Tests of the suite 'threads'. ThreadSanitizer's fixed memory map does not survive wide address randomisation, hence
 # setarch.
 step_tsan() {
-    setup "$BUILD/tsan" -Dbuildtype=debugoptimized -Doptimization=1 -Db_sanitize=thread -Db_lundef=false || return 1
+    setup "$BUILD/tsan" -Dbuildtype=debugoptimized -Doptimization=1 -Ddebug=false -Dc_args=-g1 -Db_sanitize=thread -Db_lundef=false || return 1
     local wrap=()
     setarch -R true 2>/dev/null && wrap=(setarch -R)
     TSAN_OPTIONS=halt_on_error=1 meson_tests "$BUILD/tsan" --timeout-multiplier 20 --suite threads \

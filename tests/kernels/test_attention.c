@@ -8,7 +8,8 @@ static const double TOL_ABS = 3e-6, TOL_REL = 3e-6;
 /* Scores of size 1 from factors of 8 bits are off by some 2^-9 each way, and weights of 8 bits average over many keys. */
 static const double TOL_PAIRS = 2e-2;
 
-static void softmax_row(float *y, const float *q, const float *k, int64_t ldk, const float *v, int64_t ldv, int n, int hd, double scale)
+REFERENCE static void softmax_row(float *y, const float *q, const float *k, int64_t ldk, const float *v, int64_t ldv, int n, int hd,
+                                  double scale)
 {
     double m = -1e300, l = 0, *s = malloc((size_t)(n + hd) * sizeof *s), *o = s + n;
 

@@ -41,7 +41,7 @@ static void problem_free(problem *p)
     free(p->wd);
 }
 
-static void reference(float *y, const problem *p)
+REFERENCE static void reference(float *y, const problem *p)
 {
     for (int64_t i = 0; i < p->n; i++)
         for (int64_t r = 0; r < p->m; r++) {

@@ -22,7 +22,6 @@ enum {
     BLOCK_ROWS = 128,   /* most weight rows of a task of the many-rows path */
     DECODE_COLS = 1024, /* elements of a row that are decoded at once: whole blocks of any type, and of scales */
     LANES_MAX = VEC_BYTES_MAX / 4,
-    STRIP_MAX = TILE_V * LANES_MAX,
     SUM_LEVELS_MAX = 5, /* pending sums of a tree over LANES_MAX leaves, and the one being made */
     PART_PAD = 64       /* keeps the parts' beginnings in different sets of a cache */
 };
