@@ -21,10 +21,11 @@ static void on_interrupt(int sig)
     if (s) mo_session_interrupt(s);
 }
 
-/* one_shot: the second Ctrl-C finds the system's own handling, which ends the program. */
+/* one_shot: the second Ctrl-C finds the system's own handling, which ends the program. SA_RESTART: a write to a slow terminal goes on;
+ * broken off, stdio would drop the text and call it a failure. */
 static void catch_interrupt(mo_session *s, bool one_shot, struct sigaction *before)
 {
-    struct sigaction a = { .sa_handler = on_interrupt, .sa_flags = one_shot ? (int)SA_RESETHAND : 0 };
+    struct sigaction a = { .sa_handler = on_interrupt, .sa_flags = SA_RESTART | (one_shot ? (int)SA_RESETHAND : 0) };
 
     interrupt_target = s;
     sigemptyset(&a.sa_mask);

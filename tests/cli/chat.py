@@ -2,12 +2,16 @@
 
     chat.py PROGRAM MODEL DATA_DIR TMP_DIR      last line: "counts PASSED FAILED"
 """
+import fcntl
 import json
 import os
 import pty
 import select
 import signal
+import struct
+import subprocess
 import sys
+import termios
 import time
 
 program, model, data, tmp = map(os.path.abspath, sys.argv[1:5])
@@ -135,6 +139,27 @@ def interrupt():
     check("Ctrl-C with an empty line leaves", code == 0, code)
 
 
+def interrupt_a_blocked_write():
+    """Ctrl-C while whoever reads is slow: what was written stays written, and is no failure."""
+    read_end, write_end = os.pipe()
+    fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, 4096)
+    command = [program, "run", model, "--greedy", "--max-tokens", "16000", "--ctx", "20000", "-p", "Go on."]
+    p = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=write_end, stderr=subprocess.PIPE)
+    os.close(write_end)
+    waiting, end = 0, time.time() + 60
+    while waiting < 4000 and time.time() < end:
+        time.sleep(0.05)
+        waiting = struct.unpack("i", fcntl.ioctl(read_end, termios.FIONREAD, b"\0" * 4))[0]
+    time.sleep(0.5)  # now it waits in a write
+    p.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    text = b"".join(iter(lambda: os.read(read_end, 65536), b""))
+    os.close(read_end)
+    said = p.communicate()[1].decode()
+    check("the pipe was full", waiting >= 4000, waiting)
+    check("Ctrl-C in a write that waits loses nothing", len(text) > 4096 and "cannot write" not in said, (len(text), said[-200:]))
+
+
 def leave_by_ctrl_d():
     c = Chat()
     c.read("> ")
@@ -180,6 +205,6 @@ def complete():
     check("a history that cannot be written is no error", c.end() == 0 and "minicpmo:" not in seen, seen)
 
 
-for part in (talk, interrupt, leave_by_ctrl_d, complete):
+for part in (talk, interrupt, interrupt_a_blocked_write, leave_by_ctrl_d, complete):
     part()
 print("counts", *counts)
