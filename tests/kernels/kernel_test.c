@@ -59,17 +59,35 @@ void isa_cases_init(void)
     printf("\n");
 }
 
-backend *test_backend(const isa_case *isa, int n_thread)
-{
+static struct {
+    const kernels *k;
+    int n_thread;
     backend *be;
+} kept[32];
+static int n_kept;
+
+static void drop_backends(void)
+{
+    while (n_kept > 0) n_kept--, kept[n_kept].be->ops->destroy(kept[n_kept].be);
+}
+
+backend *test_backend_of(const kernels *k, int n_thread)
+{
     mo_error err;
 
-    if (cpu_backend_new_kernels(&be, &isa->k, n_thread, &err) != MO_OK) {
-        fprintf(stderr, "%s\n", err.message);
+    for (int i = 0; i < n_kept; i++)
+        if (kept[i].k == k && kept[i].n_thread == n_thread) return kept[i].be;
+    if (!n_kept) atexit(drop_backends);
+    if (n_kept == sizeof kept / sizeof *kept || cpu_backend_new_kernels(&kept[n_kept].be, k, n_thread, &err) != MO_OK) {
+        fprintf(stderr, "no backend: %s\n", n_kept < 32 ? err.message : "more than a test should need");
         exit(2);
     }
-    return be;
+    kept[n_kept].k = k;
+    kept[n_kept].n_thread = n_thread;
+    return kept[n_kept++].be;
 }
+
+backend *test_backend(const isa_case *isa, int n_thread) { return test_backend_of(&isa->k, n_thread); }
 
 static uint64_t rnd_state = 88172645463325252u;
 

@@ -32,7 +32,10 @@ extern int n_isa_case;
 /* Fills the list above from the CPU and MO_ISA; exits with a message if MO_ISA is wrong. */
 void isa_cases_init(void);
 
-backend *test_backend(const isa_case *isa, int n_thread); /* exits if it cannot be made */
+/* The test's one backend with this table and number of threads, kept until it ends: its scratch is megabytes, which debugging
+ * allocators and sanitizers mark byte by byte. Exits if it cannot be made. */
+backend *test_backend_of(const kernels *k, int n_thread);
+backend *test_backend(const isa_case *isa, int n_thread);
 
 uint32_t rnd(void);          /* fixed seed per program */
 int rnd_int(int lo, int hi); /* inclusive */

@@ -76,7 +76,6 @@ static void dense_run(const isa_case *isa, int n_thread, dense *p, float *y)
     backend *be = test_backend(isa, n_thread);
     p->a.y = y, p->a.q_row = p->q_row, p->a.k_row = p->k_row;
     be->ops->attn_dense(be, &p->a);
-    be->ops->destroy(be);
 }
 
 static bool dense_case(const isa_case *isa, int n_item, const int *nq, const int *nk, int n_head, int hd, bool masked, float size)
@@ -322,7 +321,6 @@ static bool paged_case(const isa_case *isa, int n_head, int n_kv_head, int hd, i
             ok = near_f(what, whole + r * w + (int64_t)h * hd, want, hd, TOL_ABS, TOL_REL);
         }
     ok = ok && guard_ok(whole, n);
-    be->ops->destroy(be);
 
     /* in chunks of uneven size, down to one row, sequences alone and together, other numbers of threads */
     for (int t = 1; t <= 3 && ok; t++) {
@@ -341,7 +339,6 @@ static bool paged_case(const isa_case *isa, int n_head, int n_kv_head, int hd, i
             if (n_range) paged_run(be, &p, range, n_range, part);
         }
         ok = same_bits(what, part, whole, n) && guard_ok(part, n);
-        be->ops->destroy(be);
     }
     guard_free(whole), guard_free(part), free(want);
     paged_free(&p);
@@ -431,7 +428,6 @@ static void kv_move_case(const isa_case *isa, int32_t type, rope_style style)
             }
         }
     CHECK(same_bits("untouched", k1, k0, MOVE_DST * hd));
-    be->ops->destroy(be);
     free_f(k0, 0), free_f(v0, 0), free_f(k1, 0), free_f(v1, 0);
     paged_free(&p);
 }

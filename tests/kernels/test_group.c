@@ -45,7 +45,6 @@ static void compare(const isa_case *isa, const int32_t *type, const int *n_row, 
         free(data[i]), guard_free(y[i]);
     }
     free_f(x, 0), free_f(bias, 0), guard_free(z);
-    be->ops->destroy(be), alone->ops->destroy(alone);
 }
 
 TEST(groups)

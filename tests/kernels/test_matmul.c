@@ -71,7 +71,6 @@ static bool one_shape(const isa_case *isa, int64_t m, int64_t k, int64_t n, int3
     guard_free(one);
     free_f(want, 0);
     problem_free(&p);
-    be->ops->destroy(be);
     return ok;
 }
 
@@ -114,7 +113,6 @@ TEST(many_chunks)
         guard_free(got);
         guard_free(one);
         problem_free(&p);
-        be->ops->destroy(be);
         CHECK(ok);
     }
 }
@@ -140,7 +138,6 @@ TEST(threads_and_strides)
                 memcpy(y[t], start, (size_t)(n * ldy) * sizeof **y);
                 be->ops->matmul(be, y[t], ldy, &w, x, ldx, n, &ep);
                 ok = ok && guard_ok(y[t], n * ldy) && same_bits("threads", y[t], y[0], n * ldy);
-                be->ops->destroy(be);
             }
             for (int64_t r = 0; r < n && ok; r++) /* between the rows nothing changes */
                 ok = same_bits("gap", y[0] + r * ldy + m, start + r * ldy + m, ldy - m);
@@ -176,7 +173,6 @@ TEST(refusals)
     CHECK_INT(be->ops->weight(be, &w, 5, 4, 4, NULL, &err), MO_E_UNSUPPORTED);
     CHECK_INT(be->ops->weight(be, &w, MO_F32, 4, (int64_t)1 << 40, NULL, &err), MO_E_UNSUPPORTED);
     CHECK_INT(be->ops->weight(be, &w, MO_F32, 0, 4, NULL, &err), MO_E_ARG);
-    be->ops->destroy(be);
 }
 
 int main(void)

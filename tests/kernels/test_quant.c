@@ -116,17 +116,16 @@ static uint8_t *blocks_new(int32_t type, int64_t m, int64_t k, int fill)
 static void multiply(const kernels *k, int n_thread, int32_t type, const uint8_t *w, int64_t m, int64_t kk, const float *x, int64_t n,
                      float *y)
 {
-    backend *be;
+    backend *be = test_backend_of(k, n_thread);
     weight ww;
     mo_error err;
 
-    if (cpu_backend_new_kernels(&be, k, n_thread, &err) != MO_OK || be->ops->weight(be, &ww, type, m, kk, w, &err) != MO_OK) {
+    if (be->ops->weight(be, &ww, type, m, kk, w, &err) != MO_OK) {
         printf("%s\n", err.message);
         exit(2);
     }
     be->ops->matmul(be, y, m, &ww, x, kk, n, NULL);
     be->ops->weight_free(be, &ww);
-    be->ops->destroy(be);
 }
 
 /* What rounding n activations with one scale may move each by: blocks of 32 keep their largest steps of 4 out of the scale */
@@ -322,12 +321,11 @@ TEST(epilogue_and_strides)
         uint8_t *w = blocks_new(types[t], M, K, -1);
         float *x = new_f(N * (K + 3), 0), *xd = new_f(N * K, 0), *bias = new_f(M, 0), *y = guard_new(N * LD), *plain = guard_new(N * M);
         const epilogue ep = { .bias = bias, .act = ACT_RELU, .scale = bias_scale, .accumulate = true };
-        backend *be;
+        backend *be = test_backend_of(&sets[n_set - 1].k, 2);
         weight ww;
         mo_error err;
         for (int i = 0; i < N; i++) memcpy(xd + i * K, x + i * (K + 3), K * sizeof *x);
         for (int i = 0; i < N * LD; i++) y[i] = (float)i;
-        CHECK_OK(cpu_backend_new_kernels(&be, &sets[n_set - 1].k, 2, &err));
         CHECK_OK(be->ops->weight(be, &ww, types[t], M, K, w, &err));
         be->ops->matmul(be, plain, M, &ww, xd, K, N, NULL);
         be->ops->matmul(be, y, LD, &ww, x, K + 3, N, &ep);
@@ -337,7 +335,6 @@ TEST(epilogue_and_strides)
                 CHECK_NEAR(y[i * LD + r], r < M ? v + held : held, 1e-4);
             }
         CHECK(guard_ok(y, N * LD));
-        be->ops->destroy(be);
         free(w), free_f(x, 0), free_f(xd, 0), free_f(bias, 0), guard_free(y), guard_free(plain);
     }
 }
