@@ -45,6 +45,27 @@ skip() {
     echo "0 passed, 0 failed, 1 skipped"
 }
 
+# each FUNCTION ARG...: FUNCTION ARG for every ARG, as many at once as there are cores, what they print one after the other. Ends in
+# the counts.
+each() {
+    local fn=$1 dir n=0 passed=0 failed=0 i
+    shift
+    dir=$(mktemp -d)
+    for arg in "$@"; do
+        while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
+        ( "$fn" "$arg" >"$dir/$n" 2>&1 && : >"$dir/$n.passed" ) &
+        n=$((n + 1))
+    done
+    wait
+    for ((i = 0; i < n; i++)); do
+        cat "$dir/$i"
+        if [ -f "$dir/$i.passed" ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+    done
+    rm -rf "$dir"
+    echo "$passed passed, $failed failed"
+    [ $passed -gt 0 ] && [ $failed = 0 ]
+}
+
 # ---- the steps ----
 
 step_build() {
@@ -57,25 +78,24 @@ step_unit() { meson_tests "$BUILD" --no-suite golden; }
 
 # Kernel tests with the machine held to less than it has. (The unit step tries each instruction set it has.)
 step_masks() {
-    local masks=(generic) rc=0 passed=0 failed=0
+    local masks=(generic) runs=()
     case $(uname -m) in
     x86_64) masks+=(avx2 "avx2,avx512") ;;
     aarch64) masks+=(neon) ;;
     esac
     for mask in "${masks[@]}"; do
         for test in "$BUILD"/tests/kernels/test_*; do
-            if [ ! -f "$test" ] || [ ! -x "$test" ]; then continue; fi
-            if MO_ISA=$mask "$test"; then
-                passed=$((passed + 1))
-            else
-                echo "FAIL  MO_ISA=$mask $test"
-                failed=$((failed + 1)) rc=1
-            fi
+            [ -f "$test" ] && [ -x "$test" ] && runs+=("$mask $test")
         done
     done
-    [ $((passed + failed)) -gt 0 ] || rc=1
-    echo "$passed passed, $failed failed"
-    return $rc
+    each masked_test "${runs[@]}"
+}
+
+masked_test() {
+    MO_ISA=${1%% *} "${1#* }" || {
+        echo "FAIL  MO_ISA=$1"
+        return 1
+    }
 }
 
 sanitizer_setup() {
@@ -110,27 +130,25 @@ step_neon() {
 
 step_fuzz() {
     sanitizer_setup && ninja -C "$BUILD/sanitize" || return 1
-    local fuzzers=() passed=0 failed=0 name seconds
+    local fuzzers=() seconds
     for f in "$BUILD"/sanitize/tests/fuzz/fuzz_*; do
         [ -f "$f" ] && [ -x "$f" ] && fuzzers+=("$f")
     done
     [ ${#fuzzers[@]} -gt 0 ] || return 1
     seconds=${FUZZ_SECONDS:-$(((60 + ${#fuzzers[@]} - 1) / ${#fuzzers[@]}))}
-    for f in "${fuzzers[@]}"; do
-        name=${f##*/fuzz_}
-        mkdir -p "$BUILD/fuzz/corpus/$name" "$BUILD/fuzz/found"
-        # shellcheck disable=SC2046  # a list of folders without spaces
-        if "$f" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 -print_final_stats=1 \
-            -artifact_prefix="$BUILD/fuzz/found/$name-" "$BUILD/fuzz/corpus/$name" \
-            $(find tests/fuzz -type d -path "*/seeds/$name"); then
-            passed=$((passed + 1))
-        else
-            echo "FAIL  $name: the input is in $BUILD/fuzz/found/"
-            failed=$((failed + 1))
-        fi
-    done
-    echo "$passed passed, $failed failed"
-    [ $failed = 0 ]
+    each fuzz_one "${fuzzers[@]}"
+}
+
+fuzz_one() {
+    local name=${1##*/fuzz_}
+    mkdir -p "$BUILD/fuzz/corpus/$name" "$BUILD/fuzz/found"
+    # shellcheck disable=SC2046  # a list of folders without spaces
+    "$1" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 -print_final_stats=1 \
+        -artifact_prefix="$BUILD/fuzz/found/$name-" "$BUILD/fuzz/corpus/$name" \
+        $(find tests/fuzz -type d -path "*/seeds/$name") || {
+        echo "FAIL  $name: the input is in $BUILD/fuzz/found/"
+        return 1
+    }
 }
 
 # Golden outputs are the official code's; they live beside the project, not in it.

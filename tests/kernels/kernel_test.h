@@ -16,9 +16,17 @@
 #include "backend/cpu/cpu_internal.h"
 #include "core/alloc.h"
 #include "core/cpu.h"
+#include "core/instrumented.h"
 
 /* For the sums in double that kernels are compared with: they are not what a sanitizer is run for, and most of its time. */
 #define REFERENCE __attribute__((no_sanitize("address", "undefined", "thread")))
+
+/* The largest cases, which take most of the time, are left out where everything is an order of magnitude slower. */
+#ifdef TEST_EMULATED_CPU
+enum { TEST_IS_SLOW = 1 };
+#else
+enum { TEST_IS_SLOW = MO_INSTRUMENTED };
+#endif
 
 typedef struct isa_case {
     const char *name;

@@ -3,8 +3,6 @@
 #include "../test.h"
 #include "kernel_test.h"
 
-#include "core/instrumented.h"
-
 static const int32_t types[] = { MO_Q4_0,    MO_Q4_1,   MO_Q5_0,  MO_Q5_1,    MO_Q8_0,   MO_IQ4_NL, MO_Q2_K,
                                  MO_Q3_K,    MO_Q4_K,   MO_Q5_K,  MO_Q6_K,    MO_IQ4_XS, MO_IQ1_S,  MO_IQ1_M,
                                  MO_IQ2_XXS, MO_IQ2_XS, MO_IQ2_S, MO_IQ3_XXS, MO_IQ3_S,  MO_TQ1_0,  MO_TQ2_0 };
@@ -217,7 +215,7 @@ TEST(shapes)
 
     for (int t = 0; t < N_TYPE; t++)
         for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) {
-            if (MO_INSTRUMENTED && shape[i][0] * shape[i][2] > 3800) continue; /* the largest, two thirds of the time */
+            if (TEST_IS_SLOW && shape[i][0] * shape[i][2] > 3800) continue; /* the largest, two thirds of the time */
             CHECK(one_shape(types[t], shape[i][0], shape[i][1], shape[i][2], -1, NULL));
         }
 }

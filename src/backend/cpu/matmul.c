@@ -23,7 +23,8 @@ enum {
     DECODE_COLS = 1024, /* elements of a row that are decoded at once: whole blocks of any type, and of scales */
     LANES_MAX = VEC_BYTES_MAX / 4,
     SUM_LEVELS_MAX = 5, /* pending sums of a tree over LANES_MAX leaves, and the one being made */
-    PART_PAD = 64       /* keeps the parts' beginnings in different sets of a cache */
+    CHAIN_STEPS = 192,
+    PART_PAD = 64 /* keeps the parts' beginnings in different sets of a cache */
 };
 
 /* A thread's scratch. Few rows: raw sums, then decoded rows. Many: weight panel, sums, decoded rows. */
@@ -176,22 +177,26 @@ static void many_panels(const mm_job *j, const uint8_t *w, size_t part_w, const 
 {
     const int64_t n_strip = ceil_div(nr, j->strip_w), tile_sums = (int64_t)j->t->tile_x * j->strip_w * SUM_LEVELS_MAX;
     const int lanes = j->c->k.n_lane;
+    int together = 1; /* short chains: some lanes of a tile after one another, while its sums are in L1 */
 
-    for (int c = 0; c < lanes; c++) { /* sums of c's left neighbours wait, one for each bit of c; each bit that c + 1 clears is a pair */
-        const int n_wait = __builtin_popcount((unsigned)c), n_sum = __builtin_ctz(~(unsigned)c);
+    while (together < lanes && together * j->n_step < CHAIN_STEPS) together *= 2;
+    for (int c0 = 0; c0 < lanes; c0 += together)
         for (int64_t i = i0; i < i1; i++) {
             const int64_t x0 = panel_row(j, i);
             const int n = (int)(panel_row(j, i + 1) - x0);
-            const uint8_t *x = j->c->x_pack + (size_t)c * j->part_x + (size_t)(x0 * j->n_step) * 4;
             for (int64_t s = 0; s < n_strip; s++) {
                 const int64_t at = s * j->strip_w;
                 float *sum = sums + ((i - i0) * n_strip + s) * tile_sums;
-                j->t->tile(sum + n_wait * n * j->strip_w, n_sum, w + (size_t)c * part_w + (size_t)(at * j->n_step) * 4, x,
-                           w_scale + at * j->n_block, x_scales(j) + x0 * j->n_block, j->n_step, n);
-                for (int r = 0; c == lanes - 1 && r < n; r++) store(j, sum + r * j->strip_w, x0 + r, r0 + at, min64(j->strip_w, nr - at));
+                for (int c = c0; c < c0 + together; c++) { /* a sum waits for each bit of c; each bit that c + 1 clears is a pair */
+                    const int n_wait = __builtin_popcount((unsigned)c), n_sum = __builtin_ctz(~(unsigned)c);
+                    j->t->tile(sum + n_wait * n * j->strip_w, n_sum, w + (size_t)c * part_w + (size_t)(at * j->n_step) * 4,
+                               j->c->x_pack + (size_t)c * j->part_x + (size_t)(x0 * j->n_step) * 4, w_scale + at * j->n_block,
+                               x_scales(j) + x0 * j->n_block, j->n_step, n);
+                }
+                for (int r = 0; c0 + together == lanes && r < n; r++)
+                    store(j, sum + r * j->strip_w, x0 + r, r0 + at, min64(j->strip_w, nr - at));
             }
         }
-    }
 }
 
 static void many_part(void *arg, int i_thread, int n_thread)
@@ -221,6 +226,11 @@ static size_t packed_bytes(const mm_job *j, int64_t rows)
     return (size_t)j->c->k.n_lane * part_bytes(j, rows) + (size_t)(rows * j->n_block) * 4;
 }
 
+static int64_t most_strips(int64_t strips, int64_t of_task, int64_t n_thread)
+{
+    return ceil_div(ceil_div(strips, of_task), n_thread) * of_task;
+}
+
 /* n rows that fit x_pack */
 static void matmul_many(mm_job *j)
 {
@@ -228,6 +238,8 @@ static void matmul_many(mm_job *j)
     int64_t fit = min64(BLOCK_ROWS / j->strip_w, ceil_div(strips, 2 * n_thread)); /* two tasks per thread or more even things out */
 
     while (fit > 1 && packed_bytes(j, fit * j->strip_w) > j->c->w_panel + j->c->w_panel / 16) fit--;
+    for (int64_t f = fit; f > 1 && f > fit / 2; f--) /* fewer strips a task where that leaves the busiest thread fewer in all */
+        if (most_strips(strips, f, n_thread) < most_strips(strips, fit, n_thread)) fit = f;
     j->part_x = part_bytes(j, j->n);
     j->n_panel = ceil_div(j->n, j->t->tile_x);
     atomic_store_explicit(&j->next, 0, memory_order_relaxed);
