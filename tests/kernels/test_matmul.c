@@ -8,7 +8,7 @@ static const int32_t types[] = { MO_F32, MO_F16, MO_BF16 };
  * rounds both factors to 8 bits. */
 static double tolerance(const isa_case *isa, int64_t k)
 {
-    const bool i16 = isa->k.matmul[MO_F32]->block, bf16 = !i16 && isa->k.matmul[MO_F32]->elem == 2;
+    const bool i16 = isa->k.matmul[MO_F32]->block, bf16 = !i16 && isa->k.matmul[MO_F32]->k_step > isa->k.n_lane;
     return 1e-5 + 1.2e-7 * (double)k / sqrt(isa->k.n_lane) + (bf16 ? 1.5e-2 : i16 ? 1.5e-3 : 0) * sqrt((double)k);
 }
 

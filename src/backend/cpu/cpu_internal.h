@@ -11,7 +11,7 @@
 /* Memory allocated once, in cpu_backend_new; ops never allocate.
  *   x_pack   shared: activation rows of one matmul as panels. More rows than fit are done in chunks.
  *   scratch  per thread: matmul's weight panel, or attention's query block and key tile.
- * Matmul packs weight rows of up to 24000 elements for many rows of x; longer ones go the way of few rows. */
+ * Weight rows too long for a panel of a tile's rows (k of about 24000 floats on AVX-512) go the way of few rows, however many x has. */
 enum {
     X_PACK_BYTES = 16 << 20,
     W_PANEL_MIN = 512 << 10, /* half of an L2 of 1 MiB, */

@@ -23,13 +23,13 @@ enum {
     TILE_V = 2,      /* vectors of weight rows of a register tile: it has TILE_V * n_lane of them */
     FEW_X_MAX = 6,   /* most activation rows of a matvec */
     TILE_X_MAX = 12, /* most activation rows of a register tile */
+    UNIT_BYTES = 4,  /* what a lane multiplies at once: a float32 or two 16-bit numbers */
     VEC_BYTES_MAX = 64
 };
 
 /* How one weight type is multiplied.
  *
- * The inner dimension is walked in steps of `k_step` elements, a vector of n_lane units of four bytes (a float32 or two 16-bit
- * numbers); the last step is padded with zeros. Lane l multiplies and adds the l-th units of all steps, a chain; the lanes' sums are
+ * The inner dimension is walked in steps of `k_step` elements, a vector of n_lane units; the last step is padded with zeros. Lane l multiplies and adds the l-th units of all steps, a chain; the lanes' sums are
  * then added as a binary tree, in the order of vf_hsum4. Every output is that, whoever makes it:
  *   matvec  walks k once with a vector accumulator per output, its chains side by side: weights are read as they are stored;
  *   tile    walks one chain with a vector of outputs side by side, so a unit of x is read once for all of them: for that, panels
@@ -40,14 +40,13 @@ enum {
  */
 typedef struct matmul_type {
     const char *name;
-    int k_step;
-    int elem;               /* bytes of a packed element */
-    int few_x;              /* activation rows of a matvec, <= FEW_X_MAX */
-    int n_few;              /* up to this many rows matvec is faster than packing weights for tiles */
-    int tile_x;             /* of a tile, <= TILE_X_MAX */
-    int block, block_bytes; /* steps that share a scale, and the bytes it takes in a row packed by pack_row; 0: none */
+    int k_step; /* n_lane, or 2 n_lane of 16 bits */
+    int few_x;  /* activation rows of a matvec, <= FEW_X_MAX */
+    int n_few;  /* up to this many rows matvec is faster than packing weights for tiles */
+    int tile_x; /* of a tile, <= TILE_X_MAX */
+    int block;  /* steps that share a scale; 0: there are none */
 
-    /* k elements of x as matvec reads them: [n_step] vectors; with scales, each block followed by its own. */
+    /* k elements of x as matvec reads them: [n_step] vectors; with scales, each block followed by one, in every lane. */
     void (*pack_row)(void *row, const float *x, int64_t k);
     /* Rows [0, n) of x, elements [0, k), as a panel of n rows, n <= tile_x; its parts are part_bytes apart. */
     void (*pack_x)(void *panel, size_t part_bytes, float *scale, const float *x, int64_t ldx, int n, int64_t k);

@@ -36,7 +36,7 @@ enum {
 };
 _Static_assert((int)W_PANEL_BYTES + (int)SUMS_BYTES + (int)DECODE_BYTES <= (int)SCRATCH_BYTES, "the many-rows path outgrew the scratch");
 _Static_assert((int)RAW_BYTES + MATMUL_COL_MAX * 4 <= (int)SCRATCH_BYTES, "a decoded row fits");
-_Static_assert(BLOCK_ROWS / TILE_V * TILE_X_MAX * SUM_LEVELS_MAX * TILE_V * 4 <= (int)SUMS_BYTES, "a panel's sums fit");
+_Static_assert(BLOCK_ROWS *TILE_X_MAX *SUM_LEVELS_MAX * 4 <= (int)SUMS_BYTES, "a panel's sums fit");
 
 typedef struct mm_job {
     cpu_backend *c;
@@ -130,7 +130,7 @@ static void matmul_few(mm_job *j)
 static int64_t panel_row(const mm_job *j, int64_t i) { return i * j->n / j->n_panel; }
 
 /* A part of `rows` rows, whole cache lines */
-static size_t part_bytes(const mm_job *j, int64_t rows) { return mo_round_up((size_t)(rows * j->n_step) * 4, 64) + PART_PAD; }
+static size_t part_bytes(const mm_job *j, int64_t rows) { return mo_round_up((size_t)(rows * j->n_step) * UNIT_BYTES, 64) + PART_PAD; }
 
 static float *x_scales(const mm_job *j) { return (float *)(j->c->x_pack + (size_t)j->c->k.n_lane * j->part_x); }
 
@@ -143,8 +143,8 @@ static void pack_part(void *arg, int i_thread, int n_thread)
     (void)n_thread;
     while ((i = atomic_fetch_add_explicit(&j->next, 1, memory_order_relaxed)) < j->n_panel) {
         const int64_t r0 = panel_row(j, i), r1 = panel_row(j, i + 1);
-        j->t->pack_x(j->c->x_pack + (size_t)(r0 * j->n_step) * 4, j->part_x, x_scales(j) + r0 * j->n_block, j->x + r0 * j->ldx, j->ldx,
-                     (int)(r1 - r0), j->w->n_col);
+        j->t->pack_x(j->c->x_pack + (size_t)(r0 * j->n_step) * UNIT_BYTES, j->part_x, x_scales(j) + r0 * j->n_block, j->x + r0 * j->ldx,
+                     j->ldx, (int)(r1 - r0), j->w->n_col);
     }
 }
 
@@ -157,7 +157,7 @@ static void pack_weights(const mm_job *j, uint8_t *panel, size_t part_w, float *
     for (int64_t r = 0; r < nr; r += lanes) {
         const int64_t strip = r / j->strip_w, at = r % j->strip_w;
         const int n = (int)min64(lanes, nr - r);
-        uint8_t *o = panel + (size_t)(strip * j->n_step * j->strip_w + at) * 4;
+        uint8_t *o = panel + (size_t)(strip * j->n_step * j->strip_w + at) * UNIT_BYTES;
         float *s = scale + strip * j->n_block * j->strip_w + at;
 
         if (!j->to_f32)
@@ -165,8 +165,8 @@ static void pack_weights(const mm_job *j, uint8_t *panel, size_t part_w, float *
         for (int64_t k0 = 0; j->to_f32 && k0 < k_all; k0 += DECODE_COLS) {
             const int64_t k = min64(DECODE_COLS, k_all - k0), step = k0 / j->t->k_step;
             decode_rows(j, decoded, r0 + r, n, k0, k);
-            j->t->pack_w(o + (size_t)(step * j->strip_w) * 4, part_w, j->t->block ? s + step / j->t->block * j->strip_w : s, decoded,
-                         (size_t)k * 4, n, k);
+            j->t->pack_w(o + (size_t)(step * j->strip_w) * UNIT_BYTES, part_w, j->t->block ? s + step / j->t->block * j->strip_w : s,
+                         decoded, (size_t)k * 4, n, k);
         }
     }
 }
@@ -189,8 +189,8 @@ static void many_panels(const mm_job *j, const uint8_t *w, size_t part_w, const 
                 float *sum = sums + ((i - i0) * n_strip + s) * tile_sums;
                 for (int c = c0; c < c0 + together; c++) { /* a sum waits for each bit of c; each bit that c + 1 clears is a pair */
                     const int n_wait = __builtin_popcount((unsigned)c), n_sum = __builtin_ctz(~(unsigned)c);
-                    j->t->tile(sum + n_wait * n * j->strip_w, n_sum, w + (size_t)c * part_w + (size_t)(at * j->n_step) * 4,
-                               j->c->x_pack + (size_t)c * j->part_x + (size_t)(x0 * j->n_step) * 4, w_scale + at * j->n_block,
+                    j->t->tile(sum + n_wait * n * j->strip_w, n_sum, w + (size_t)c * part_w + (size_t)(at * j->n_step) * UNIT_BYTES,
+                               j->c->x_pack + (size_t)c * j->part_x + (size_t)(x0 * j->n_step) * UNIT_BYTES, w_scale + at * j->n_block,
                                x_scales(j) + x0 * j->n_block, j->n_step, n);
                 }
                 for (int r = 0; c0 + together == lanes && r < n; r++)
@@ -237,6 +237,7 @@ static void matmul_many(mm_job *j)
     const int64_t strips = ceil_div(j->w->n_row, j->strip_w), n_thread = j->c->n_thread;
     int64_t fit = min64(BLOCK_ROWS / j->strip_w, ceil_div(strips, 2 * n_thread)); /* two tasks per thread or more even things out */
 
+    /* what pads the parts and scales is not counted */
     while (fit > 1 && packed_bytes(j, fit * j->strip_w) > j->c->w_panel + j->c->w_panel / 16) fit--;
     for (int64_t f = fit; f > 1 && f > fit / 2; f--) /* fewer strips a task where that leaves the busiest thread fewer in all */
         if (most_strips(strips, f, n_thread) < most_strips(strips, fit, n_thread)) fit = f;
@@ -270,7 +271,7 @@ void cpu_matmul(backend *be, float *y, int64_t ldy, const weight *w, const float
     if (ep) j.ep = *ep;
     j.n_step = ceil_div(w->n_col, t->k_step);
     j.n_block = t->block ? ceil_div(j.n_step, t->block) : 0;
-    j.row_bytes = (size_t)(j.n_step * t->k_step * t->elem + j.n_block * t->block_bytes);
+    j.row_bytes = (size_t)((j.n_step + j.n_block) * c->k.n_lane * UNIT_BYTES);
     j.strip_w = TILE_V * c->k.n_lane;
     few = n <= t->n_few || packed_bytes(&j, j.strip_w) > W_PANEL_BYTES;
     rows = few ? min64(t->n_few, (int64_t)(X_PACK_BYTES / mo_round_up(j.row_bytes, VEC_BYTES_MAX))) : n;

@@ -47,8 +47,8 @@ static inline void vf_store_i8(void *p, vf a)
     memcpy(p, &t, sizeof t);
 }
 
-/* (0+1)+(2+3) for each */
 static inline int vf_leaf(int i) { return i; }
+/* (0+1)+(2+3) for each */
 static inline void vf_hsum4(float *out, vf a, vf b, vf c, vf d) { vst1q_f32(out, vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d))); }
 static inline float vf_hsum(vf a)
 {

@@ -14,7 +14,6 @@
 #ifndef DOT_T
 #define DOT_T              vf
 #define DOT_K              VL
-#define DOT_ELEM           4
 #define DOT_FMA(w, x, acc) vf_fma(w, x, acc)
 #define DOT_LOAD(p)        vf_load(p)
 #define DOT_STORE(p, v)    vf_store(p, v)
@@ -22,6 +21,8 @@
 #define DOT_ALL(p)         vf_all(p)
 #define DOT_VF(v)          (v)
 #endif
+
+enum { DOT_ELEM = VL * UNIT_BYTES / DOT_K }; /* bytes of a packed element */
 
 /* Step from + [0, k) of a row of x, k < DOT_K: padded with zeros. */
 static inline DOT_T x_tail(const float *x, int64_t k)
@@ -36,7 +37,7 @@ static void pack_row(void *row, const float *x, int64_t k)
     uint8_t *o = row;
     int64_t i = 0;
 
-    for (; i + DOT_K <= k; i += DOT_K, o += VL * UNIT) DOT_STORE(o, DOT_ROUND(x + i));
+    for (; i + DOT_K <= k; i += DOT_K, o += VL * UNIT_BYTES) DOT_STORE(o, DOT_ROUND(x + i));
     if (i < k) DOT_STORE(o, x_tail(x + i, k - i));
 }
 
@@ -54,7 +55,7 @@ static void pack_x(void *panel, size_t part_bytes, float *scale, const float *x,
                 if (r + j >= n) u[j] = vf_zero();
                 else u[j] = DOT_VF(k - i >= DOT_K ? DOT_ROUND(p) : x_tail(p, k - i));
             }
-            put_units(o + (at + r) * UNIT, part_bytes, u, n - r, end - at - r);
+            put_units(o + (at + r) * UNIT_BYTES, part_bytes, u, n - r, end - at - r);
         }
 }
 
@@ -68,13 +69,13 @@ static inline __attribute__((always_inline)) void tile_n(float *sums, const uint
     do { /* not a loop that may be empty: for that GCC keeps the zeros in memory, and every sum with them */
         DOT_T ww[TILE_V];
         __builtin_prefetch(x + X_AHEAD_BYTES);
-        for (int j = 0; j < TILE_V; j++) ww[j] = DOT_LOAD(w + j * VL * UNIT);
+        for (int j = 0; j < TILE_V; j++) ww[j] = DOT_LOAD(w + j * VL * UNIT_BYTES);
         for (int i = 0; i < n; i++) {
-            const DOT_T b = DOT_ALL(x + i * UNIT);
+            const DOT_T b = DOT_ALL(x + i * UNIT_BYTES);
             for (int j = 0; j < TILE_V; j++) a[i][j] = DOT_FMA(ww[j], b, a[i][j]);
         }
-        w += STRIP_W * UNIT;
-        x += n * UNIT;
+        w += STRIP_W * UNIT_BYTES;
+        x += n * UNIT_BYTES;
     } while (--n_step > 0);
     for (int i = 0; i < n; i++)
         for (int j = 0; j < TILE_V; j++) vf_store(sums + i * STRIP_W + j * VL, a[i][j]);

@@ -9,7 +9,7 @@ static void MM_CAT(pack_w, W_NAME)(void *panel, size_t part_bytes, float *scale,
 
     (void)scale;
     for (int j = 0; j < VL; j++) p[j] = (const uint8_t *)w + (size_t)(j < n ? j : n - 1) * row_bytes;
-    for (int64_t i = 0; i < k; i += DOT_K, o += STRIP_W * UNIT) {
+    for (int64_t i = 0; i < k; i += DOT_K, o += STRIP_W * UNIT_BYTES) {
         vf u[VL];
         if (i * W_ELEM % 64 == 0)
             for (int j = 0; j < VL; j++) __builtin_prefetch(p[j] + i * W_ELEM + PREFETCH_BYTES);
@@ -120,7 +120,6 @@ static void MM_CAT(matvec, W_NAME)(float *out, int64_t ldo, const void *w, size_
 static const matmul_type MM_CAT(matmul, W_NAME) = {
     .name = W_LABEL,
     .k_step = DOT_K,
-    .elem = DOT_ELEM,
     .few_x = FEW_X,
     .n_few = FEW_X > 2 ? 24 : 4, /* where it is quick, packing still costs as much as 30 rows */
     .tile_x = TILE_X,

@@ -5,7 +5,6 @@
 #include "core/instrumented.h"
 
 enum {
-    UNIT = 4,
     STRIP_W = TILE_V * VL,
     X_AHEAD_BYTES = 2048 /* panels of x come from a shared cache: one wish a step; in a burst they stall a core whose L3 is far */
 };
@@ -17,7 +16,7 @@ static inline void put_units(uint8_t *o, size_t part_bytes, vf *u, int m, int64_
     vf_transpose(u);
     for (int c = 0; c < VL; c++, o += part_bytes) {
         if (room >= VL) vf_store(o, u[vf_leaf(c)]);
-        else memcpy(o, &u[vf_leaf(c)], (size_t)(m < VL ? m : VL) * UNIT);
+        else memcpy(o, &u[vf_leaf(c)], (size_t)(m < VL ? m : VL) * UNIT_BYTES);
     }
 }
 

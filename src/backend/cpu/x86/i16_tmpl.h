@@ -23,8 +23,8 @@
  *     lane_sums(lo, hi)                   sums of the two elements of each lane in that order
  *     bits_max16, bits_max32(m, p)        running largest magnitude of the step at p, as bits: they order like the numbers, NaN above all
  *     fold16, fold32(m)                   the largest of m's 128-bit parts, element by element
- *     dot(&acc, w, x)                     adds the products of a step
- *     tile_steps(a, w, x, steps, n)       the integer sums of a STRIP_W x n tile
+ *     vi_load, vi_all(p)                  ; the unit at p in every lane
+ *     dot(&acc, w, x)                     adds the products of a step; dot_last: where x is not needed any more
  */
 enum {
     STEP = 2 * VL,
@@ -37,6 +37,7 @@ enum {
     X_MAX = 32767,
     X_LANE = (1 << 18) - 64 /* room for the roundings of 64 elements, a half each, twice over */
 };
+_Static_assert((int)TILE_V == 2, "tile_steps");
 _Static_assert((int)TILE_X <= (int)VL, "rows of a panel of x are transposed together");
 _Static_assert((X_LANE + 48LL) * W_MAX < 1LL << 31, "a lane holds a block");
 
@@ -112,7 +113,7 @@ static void pack_row(void *row, const float *x, int64_t k)
 /* m rows of a block as they are packed, ROW_BYTES apart, to their place in each part, whose steps are `pitch` units long (put_units). */
 INLINE void put_block(uint8_t *o, size_t part_bytes, const uint8_t *rows, int steps, int pitch, int m, int64_t room)
 {
-    for (int s = 0; s < steps; s++, o += pitch * UNIT, room -= pitch) {
+    for (int s = 0; s < steps; s++, o += pitch * UNIT_BYTES, room -= pitch) {
         vf u[VL];
         for (int j = 0; j < VL; j++) u[j] = vf_load(rows + (j < m ? j : 0) * ROW_BYTES + s * STEP_BYTES);
         put_units(o, part_bytes, u, m, room);
@@ -129,7 +130,7 @@ static void pack_x(void *panel, size_t part_bytes, float *scale, const float *x,
         const int steps = steps_of(k);
         for (int r = 0; r < n; r++) scale[r] = pack_x_block(rows + r * ROW_BYTES, x + r * ldx, k < I16_BLOCK ? k : I16_BLOCK);
         put_block(o, part_bytes, rows, steps, n, n, room);
-        o += steps * n * UNIT;
+        o += steps * n * UNIT_BYTES;
         room -= (int64_t)steps * n;
     }
 }
@@ -190,7 +191,7 @@ INLINE void pack_w(uint8_t *o, size_t part_bytes, float *scale, const uint8_t *w
             scale[j] = pack_w_block(rows + j * ROW_BYTES, w + (size_t)j * row_bytes, k < I16_BLOCK ? k : I16_BLOCK, elem, load, bits, most);
         for (int j = n; j < VL; j++) scale[j] = 0;
         put_block(o, part_bytes, rows, steps, STRIP_W, n, VL * (int64_t)steps);
-        o += steps * STRIP_W * UNIT;
+        o += steps * STRIP_W * UNIT_BYTES;
     }
 }
 
@@ -200,6 +201,24 @@ INLINE void pack_w(uint8_t *o, size_t part_bytes, float *scale, const uint8_t *w
 INLINE void add_block(float *to, const float *from, vi lanes, vf x_scale, vf w_scale)
 {
     vf_store(to, vf_fma(vf_mul(vi_to_f(lanes), x_scale), w_scale, vf_load(from)));
+}
+
+/* The integer sums of `steps` steps of a STRIP_W x n tile. */
+INLINE void tile_steps(vi a[][TILE_V], const uint8_t *w, const uint8_t *x, int steps, const int n)
+{
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < TILE_V; j++) a[i][j] = vi_zero();
+    do { /* as in matmul_tmpl.h's tile */
+        const vi w0 = vi_load(w), w1 = vi_load(w + STEP_BYTES);
+        __builtin_prefetch(x + X_AHEAD_BYTES);
+        for (int i = 0; i < n; i++) {
+            const vi b = vi_all(x + i * UNIT_BYTES);
+            dot(&a[i][0], w0, b);
+            dot_last(&a[i][1], w1, b);
+        }
+        w += TILE_V * STEP_BYTES;
+        x += n * UNIT_BYTES;
+    } while (--steps > 0);
 }
 
 INLINE void tile_n(float *sums, const uint8_t *w, const uint8_t *x, const float *w_scale, const float *x_scale, int64_t n_step, const int n)
@@ -214,8 +233,8 @@ INLINE void tile_n(float *sums, const uint8_t *w, const uint8_t *x, const float 
         for (int i = 0; i < n; i++)
             for (int j = 0, at = i * STRIP_W; j < TILE_V; j++, at += VL)
                 add_block(sums + at, from + at, a[i][j], vf_set1(x_scale[i]), vf_load(w_scale + j * VL));
-        w += steps * STRIP_W * UNIT;
-        x += steps * n * UNIT;
+        w += steps * STRIP_W * UNIT_BYTES;
+        x += steps * n * UNIT_BYTES;
         w_scale += STRIP_W;
         x_scale += n;
     }
@@ -227,6 +246,16 @@ static void tile(float *sums, int n_sum, const void *w, const void *x, const flo
     TILE_CASES(n, TILE)
 #undef TILE
     add_pairs(sums, n_sum, n);
+}
+
+/* The integer sums of TILE_W rows times one, packed row by row; of missing rows, those of the first. */
+INLINE void row_steps(vi *a, const uint8_t *rows, int n_row, const uint8_t *x, int steps)
+{
+    for (int j = 0; j < TILE_W; j++) a[j] = vi_zero();
+    for (int s = 0; s < steps; s++, rows += STEP_BYTES, x += STEP_BYTES) {
+        const vi b = vi_load(x);
+        for (int j = 0; j < TILE_W; j++) dot(&a[j], vi_load(rows + (j < n_row ? j : 0) * ROW_BYTES), b);
+    }
 }
 
 /* Few rows: each block of TILE_W weight rows is packed into L1, and every row of x passes over it. */
@@ -248,11 +277,8 @@ INLINE void matvec(float *out, int64_t ldo, const uint8_t *w, size_t row_bytes, 
                                         elem, load, bits, most);
             for (int m = 0; m < n; m++) {
                 const uint8_t *xm = xb + (size_t)m * ldx;
-                vi a[TILE_W] = { vi_zero(), vi_zero(), vi_zero(), vi_zero() };
-                for (int s = 0; s < steps; s++) {
-                    const vi b = vi_load(xm + s * STEP_BYTES);
-                    for (int j = 0; j < TILE_W; j++) dot(&a[j], vi_load(rows + (j < nw ? j : 0) * ROW_BYTES + s * STEP_BYTES), b);
-                }
+                vi a[TILE_W];
+                row_steps(a, rows, nw, xm, steps);
                 for (int j = 0; j < nw; j++)
                     add_block(acc[m] + j * VL, i ? acc[m] + j * VL : zeros, a[j], vf_load(xm + steps * STEP_BYTES), vf_set1(scale[j]));
             }
@@ -279,12 +305,10 @@ INLINE void matvec(float *out, int64_t ldo, const uint8_t *w, size_t row_bytes, 
     static const matmul_type matmul_##NAME = {                                                                                             \
         .name = LABEL,                                                                                                                     \
         .k_step = STEP,                                                                                                                    \
-        .elem = 2,                                                                                                                         \
         .few_x = FEW_X,                                                                                                                    \
         .n_few = FEW_X, /* every few_x rows quantise the weights anew */                                                                   \
         .tile_x = TILE_X,                                                                                                                  \
         .block = BLOCK_STEPS,                                                                                                              \
-        .block_bytes = SCALE_BYTES,                                                                                                        \
         .pack_row = pack_row,                                                                                                              \
         .pack_x = pack_x,                                                                                                                  \
         .pack_w = pack_w_##NAME,                                                                                                           \

@@ -39,31 +39,7 @@ INLINE void dot(vi *acc, vi w, vi x)
 /* The same for the last use of x, whose register it takes: beside 12 sums and two vectors of weights there are two left. */
 INLINE void dot_last(vi *acc, vi w, vi x) { __asm__("vpmaddwd %2, %1, %1\n\tvpaddd %1, %0, %0" : "+x"(*acc), "+x"(x) : "x"(w)); }
 
-INLINE vi vi_all(const uint8_t *p)
-{
-    int32_t u;
-    memcpy(&u, p, sizeof u);
-    return _mm256_set1_epi32(u);
-}
-
-INLINE void tile_steps(vi a[][TILE_V], const uint8_t *w, const uint8_t *x, int steps, const int n)
-{
-    enum { BYTES = sizeof(vi) };
-
-    for (int i = 0; i < n; i++)
-        for (int j = 0; j < TILE_V; j++) a[i][j] = vi_zero();
-    do {
-        const vi w0 = vi_load(w), w1 = vi_load(w + BYTES);
-        __builtin_prefetch(x + X_AHEAD_BYTES);
-        for (int i = 0; i < n; i++) {
-            const vi b = vi_all(x + i * UNIT);
-            dot(&a[i][0], w0, b);
-            dot_last(&a[i][1], w1, b);
-        }
-        w += TILE_V * BYTES;
-        x += n * UNIT;
-    } while (--steps > 0);
-}
+INLINE vi vi_all(const uint8_t *p) { return _mm256_castps_si256(vf_all(p)); }
 
 #include "backend/cpu/x86/i16_tmpl.h"
 

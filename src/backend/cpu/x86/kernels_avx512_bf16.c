@@ -18,21 +18,13 @@ static inline __m512i bf16_from_f32(const void *p) { return bf16_pack(vf_load(p)
 static inline __m512i bf16_from_f16(const void *p) { return bf16_pack(vf_load_f16(p), vf_load_f16((const uint8_t *)p + 32)); }
 static inline __m512i bf16_load(const void *p) { return _mm512_loadu_si512(p); }
 
-static inline __m512i bf16_all(const void *p)
-{
-    int32_t u;
-    memcpy(&u, p, sizeof u);
-    return _mm512_set1_epi32(u);
-}
-
 #define DOT_T              __m512i
 #define DOT_K              32
-#define DOT_ELEM           2
 #define DOT_FMA(w, x, acc) _mm512_dpbf16_ps(acc, (__m512bh)(w), (__m512bh)(x))
 #define DOT_LOAD(p)        bf16_load(p)
 #define DOT_STORE(p, v)    _mm512_storeu_si512(p, v)
 #define DOT_ROUND(p)       bf16_from_f32(p)
-#define DOT_ALL(p)         bf16_all(p)
+#define DOT_ALL(p)         _mm512_castps_si512(vf_all(p))
 #define DOT_VF(v)          _mm512_castsi512_ps(v)
 #include "backend/cpu/tmpl/matmul_tmpl.h"
 

@@ -52,36 +52,9 @@ INLINE void dot(vi *acc, vi w, vi x)
 #endif
 }
 
-INLINE vi vi_all(const uint8_t *p)
-{
-    int32_t u;
-    vi v;
-    memcpy(&u, p, sizeof u);
-    v = _mm512_set1_epi32(u);
-#if !defined(MO_EMULATE_AVX512)
-    __asm__("" : "+v"(v)); /* as vf_all */
-#endif
-    return v;
-}
+INLINE void dot_last(vi *acc, vi w, vi x) { dot(acc, w, x); }
 
-INLINE void tile_steps(vi a[][TILE_V], const uint8_t *w, const uint8_t *x, int steps, const int n)
-{
-    enum { BYTES = sizeof(vi) };
-
-    for (int i = 0; i < n; i++)
-        for (int j = 0; j < TILE_V; j++) a[i][j] = vi_zero();
-    do {
-        const vi w0 = vi_load(w), w1 = vi_load(w + BYTES);
-        __builtin_prefetch(x + X_AHEAD_BYTES);
-        for (int i = 0; i < n; i++) {
-            const vi b = vi_all(x + i * UNIT);
-            dot(&a[i][0], w0, b);
-            dot(&a[i][1], w1, b);
-        }
-        w += TILE_V * BYTES;
-        x += n * UNIT;
-    } while (--steps > 0);
-}
+INLINE vi vi_all(const uint8_t *p) { return _mm512_castps_si512(vf_all(p)); }
 
 #include "backend/cpu/x86/i16_tmpl.h"
 

@@ -46,8 +46,8 @@ static inline void vf_store_i8(void *p, vf a)
     _mm_storel_epi64(p, _mm_packs_epi16(h, h));
 }
 
-/* ((0+1)+(2+3)) + ((4+5)+(6+7)) for each */
 static inline int vf_leaf(int i) { return i; }
+/* ((0+1)+(2+3)) + ((4+5)+(6+7)) for each */
 static inline void vf_hsum4(float *out, vf a, vf b, vf c, vf d)
 {
     __m256 s = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
