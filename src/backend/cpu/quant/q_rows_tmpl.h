@@ -50,8 +50,13 @@ Q_INLINE vu z_pair(const void *p, const void *q)
     memcpy(&b, q, 32);
     return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
 }
-/* 16 bytes from p, p + step, … */
-Q_INLINE vu z_four(const void *p, size_t step) { return (vu)q_four(p, step); }
+/* 16 bytes from p, p + step, …; and from p + at[0], p + at[1], … */
+Q_INLINE vu z_four(const void *from, size_t step)
+{
+    const uint8_t *p = from;
+    return (vu)q_four(p, p + step, p + 2 * step, p + 3 * step);
+}
+Q_INLINE vu z_four_at(const uint8_t *p, const size_t at[4]) { return (vu)q_four(p + at[0], p + at[1], p + at[2], p + at[3]); }
 
 /* Unsigned byte a of every word to the 16-bit elements of the first quarter of the vector, b to the second's, … */
 #define HALF(i)  (0x80008000u | 0x10001u * (i))
@@ -388,16 +393,16 @@ Q_INLINE vu z_fifth(vu v, vu bits, const int half)
     return z_add_where(v, (vu)_mm512_shuffle_epi8((__m512i)bits, (__m512i)spread), bit, EACH_BYTE(16));
 }
 
-/* Elements of four blocks: the first 16 of each, the last 16 of each */
-Q_INLINE void four_blocks(vu *lo, vu *hi, const uint8_t *b, const rows_blocks_type t)
+/* Elements of four blocks, at b + at[…]: the first 16 of each, the last 16 of each */
+Q_INLINE void four_blocks(vu *lo, vu *hi, const uint8_t *b, const size_t at[4], const rows_blocks_type t)
 {
     const uint8_t *q = b + t.at_q;
-    const vu v = z_four(q, (size_t)t.bytes);
+    const vu v = z_four_at(q, at);
 
     *lo = v & EACH_BYTE(15);
     *hi = v >> 4 & EACH_BYTE(15);
     if (t.kind == BITS_5) {
-        const vu bits = z_four(q - 4, (size_t)t.bytes);
+        const vu bits = z_four_at(q - 4, at);
         *lo = z_fifth(*lo, bits, 0);
         *hi = z_fifth(*hi, bits, 1);
     }
@@ -407,7 +412,7 @@ Q_INLINE void four_blocks(vu *lo, vu *hi, const uint8_t *b, const rows_blocks_ty
     }
     if (t.kind == BITS_8) {
         *lo = v ^ EACH_BYTE(128);
-        *hi = z_four(q + 16, (size_t)t.bytes) ^ EACH_BYTE(128);
+        *hi = z_four_at(q + 16, at) ^ EACH_BYTE(128);
     }
 }
 
@@ -419,22 +424,30 @@ Q_INLINE vi blocks_start(const q_act *a, int j, const int bias)
     return (vi)_mm512_maskz_permutexvar_epi32(0x1111, (__m512i)at, (__m512i)s) * -bias;
 }
 
-/* 8 blocks of 16 rows. d[j], m[j]: factors of block j. */
-Q_INLINE void rows_8_blocks(vf *y, const uint8_t *w, const unpack_at *ahead, const uint8_t *x, const int n, const rows_blocks_type t)
+/* n_block <= 8 blocks of 16 rows. In the place of those that a row does not have the last one is read; x is zero there. */
+Q_INLINE void rows_8_blocks(vf *y, const unpack_at *at, const uint8_t *x, const int n, const rows_blocks_type t, const int n_block)
 {
-    q_panel *p = ahead->p;
+    q_panel *p = at->p;
     vi u[ROWS_X_MAX][2][4];
+    size_t place[2][4];
 
+    Q_UNROLL
+    for (int j = 0; j < 8; j++) place[j / 4][j % 4] = (size_t)((j < n_block ? j : n_block - 1) * t.bytes);
     Q_UNROLL
     for (int g = 0; g < 4; g++) {
         vi a[ROWS_X_MAX][2][4];
         Q_UNROLL
         for (int e = 0; e < 4; e++) {
-            ask(ahead, 4 * g + e, 8 * t.bytes);
+            ask(at, 4 * g + e, 8 * t.bytes);
             Q_UNROLL
             for (int h = 0; h < 2; h++) {
                 vu lo, hi;
-                four_blocks(&lo, &hi, w + (size_t)(4 * g + e) * ahead->rb + 4 * h * t.bytes, t);
+                if (4 * h >= n_block) {
+                    Q_UNROLL
+                    for (int i = 0; i < n; i++) a[i][h][e] = (vi){ 0 };
+                    continue;
+                }
+                four_blocks(&lo, &hi, at->w + (size_t)(4 * g + e) * at->rb, place[h], t);
                 Q_UNROLL
                 for (int i = 0; i < n; i++) {
                     const q_act_block *xa = (const q_act_block *)(const void *)x + i;
@@ -452,7 +465,8 @@ Q_INLINE void rows_8_blocks(vf *y, const uint8_t *w, const unpack_at *ahead, con
         for (int h = 0; h < 2; h++) u[i][h][g] = sums_of_4(a[i][h][0], a[i][h][1], a[i][h][2], a[i][h][3]);
     }
     Q_UNROLL
-    for (int j = 0; j < 8; j++) block_factors(p, w + j * t.bytes, ahead->rb, j, 0, t.two);
+    for (int j = 0; j < 8; j++)
+        if (j < n_block) block_factors(p, at->w + j * t.bytes, at->rb, j, 0, t.two);
     Q_UNROLL
     for (int i = 0; i < n; i++) {
         const q_act *xa = &((const q_act_block *)(const void *)x + i)->a;
@@ -464,6 +478,7 @@ Q_INLINE void rows_8_blocks(vf *y, const uint8_t *w, const unpack_at *ahead, con
             const vi s[4] = { PARTS(a, c, 0, 2, 4, 6), PARTS(a, c, 1, 3, 5, 7), PARTS(b, d, 0, 2, 4, 6), PARTS(b, d, 1, 3, 5, 7) };
             Q_UNROLL
             for (int j = 0; j < 4; j++) {
+                if (4 * h + j >= n_block) continue;
                 vf f = vf_at(p->d[4 * h + j]) * __builtin_convertvector(s[j], vf);
                 if (t.two) f += vf_at(p->m[4 * h + j]) * (float)xa->sum[4 * h + j];
                 y[i] += f * xa->d[4 * h + j];
@@ -480,14 +495,8 @@ Q_INLINE void rows_blocks(float *out, int64_t ldo, const unpack_at *at, int nr, 
 
     Q_UNROLL
     for (int i = 0; i < n; i++) y[i] = (vf){ 0 };
-    for (; k >= Q_CHUNK; k -= Q_CHUNK, u.w += 8 * t.bytes, u.ahead += 8 * t.bytes, x += ldx) rows_8_blocks(y, u.w, &u, x, n, t);
-    if (k) { /* the last blocks, and zeros */
-        uint8_t rest[Q_ROWS * Q_CHUNK * 2];
-        memset(rest, 0, (size_t)(Q_ROWS * 8 * t.bytes));
-        for (int r = 0; r < Q_ROWS; r++) memcpy(rest + r * 8 * t.bytes, u.w + (size_t)r * u.rb, (size_t)(k / 32 * t.bytes));
-        u.rb = (size_t)(8 * t.bytes);
-        rows_8_blocks(y, rest, &u, x, n, t);
-    }
+    for (; k >= Q_CHUNK; k -= Q_CHUNK, u.w += 8 * t.bytes, u.ahead += 8 * t.bytes, x += ldx) rows_8_blocks(y, &u, x, n, t, 8);
+    if (k) rows_8_blocks(y, &u, x, n, t, (int)(k / 32));
     Q_UNROLL
     for (int i = 0; i < n; i++) memcpy(out + i * ldo, &y[i], (size_t)nr * sizeof(float));
 }

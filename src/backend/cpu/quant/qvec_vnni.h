@@ -112,14 +112,14 @@ QV va q_less(va v, va sums, const int bias) { return (va)((vh)v - (vh)((vh)sums 
 
 /* Unpacking */
 #if Q_VNNI_512 && !defined(MO_EMULATE_VNNI)
-QV vi q_four(const uint8_t *p, size_t step)
+QV vi q_four(const uint8_t *a, const uint8_t *b, const uint8_t *c, const uint8_t *d)
 {
-    __m512i v = _mm512_castsi128_si512(load16(p));
-    v = _mm512_inserti32x4(v, load16(p + step), 1);
-    v = _mm512_inserti32x4(v, load16(p + 2 * step), 2);
-    return (vi)_mm512_inserti32x4(v, load16(p + 3 * step), 3);
+    __m512i v = _mm512_castsi128_si512(load16(a));
+    v = _mm512_inserti32x4(v, load16(b), 1);
+    v = _mm512_inserti32x4(v, load16(c), 2);
+    return (vi)_mm512_inserti32x4(v, load16(d), 3);
 }
-QV vi q_rows_of_16(const uint8_t *p, size_t rb) { return q_four(p, 4 * rb); }
+QV vi q_rows_of_16(const uint8_t *p, size_t rb) { return q_four(p, p + 4 * rb, p + 8 * rb, p + 12 * rb); }
 QV vf q_f16s(const uint16_t *h) { return (vf)_mm512_cvtph_ps(load32(h)); }
 QV vf q_f16_low(vi v) { return (vf)_mm512_cvtph_ps(_mm512_cvtepi32_epi16((__m512i)v)); }
 QV vi q_levels(vi i) { return (vi)_mm512_shuffle_epi8(_mm512_broadcast_i32x4(load16(iq4_levels)), (__m512i)i); }
