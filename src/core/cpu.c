@@ -76,16 +76,6 @@ unsigned cpu_isa(void) { return MO_ISA_GENERIC; }
 
 #endif
 
-size_t cpu_l2_bytes(void)
-{
-#if defined(_SC_LEVEL2_CACHE_SIZE)
-    const long n = sysconf(_SC_LEVEL2_CACHE_SIZE);
-    return n > 0 ? (size_t)n : 0;
-#else
-    return 0;
-#endif
-}
-
 static const struct {
     const char *name;
     unsigned bit;

@@ -25,8 +25,6 @@ unsigned cpu_isa(void); /* CPU and OS state (XGETBV) both checked */
  * Emerald Rapids (12 instructions of either in 8.9 and 2.2 ns), whose like have AMX for that. */
 bool cpu_bf16_is_fast(void);
 
-size_t cpu_l2_bytes(void); /* of a core; 0 if the system does not tell */
-
 /* "generic,avx2" -> mask of what may be used; unknown names return -1. "all" or NULL gives MO_ISA_ALL. */
 int64_t cpu_isa_parse(const char *list);
 

@@ -198,9 +198,6 @@ mo_status cpu_backend_new_kernels(backend **out, const kernels *k, int n_thread,
     for (int32_t i = 0; i < MO_DTYPE_COUNT; i++)
         if (dtype_get(i) && !c->k.to_f32[i]) c->k.to_f32[i] = dtype_get(i)->to_f32;
     c->n_thread = n_thread;
-    c->w_panel = cpu_l2_bytes() / 2;
-    if (c->w_panel < W_PANEL_MIN) c->w_panel = W_PANEL_MIN;
-    if (c->w_panel > W_PANEL_MAX) c->w_panel = W_PANEL_MAX;
     if (!work_memory(c)) goto nomem;
     if ((st = pool_new(&c->pool, n_thread, err)) != MO_OK) goto fail;
     *out = &c->base;

@@ -12,20 +12,13 @@
  *   x_pack   shared: activation rows of one matmul as panels. More rows than fit are done in chunks.
  *   scratch  per thread: matmul's weight panel, or attention's query block and key tile.
  * Weight rows too long for a panel of a tile's rows (k of about 24000 floats on AVX-512) go the way of few rows, however many x has. */
-enum {
-    X_PACK_BYTES = 16 << 20,
-    W_PANEL_MIN = 512 << 10, /* half of an L2 of 1 MiB, */
-    W_PANEL_MAX = 1 << 20,   /* of one of 2 MiB */
-    SCRATCH_BYTES = 15 << 18,
-    MATMUL_COL_MAX = 1 << 17
-};
+enum { X_PACK_BYTES = 16 << 20, SCRATCH_BYTES = 15 << 18, MATMUL_COL_MAX = 1 << 17 };
 
 typedef struct cpu_backend {
     backend base;
     kernels k;
     pool *pool;
     int n_thread;
-    size_t w_panel;                           /* what matmul's weight panel should not exceed: half of L2 */
     void *memory;                             /* holds the two below, on huge pages where the system gives them */
     uint8_t *x_pack;                          /* X_PACK_BYTES */
     uint8_t **scratch;                        /* [n_thread], each SCRATCH_BYTES, aligned to MO_ALIGN */

@@ -27,6 +27,16 @@ enum {
     VEC_BYTES_MAX = 64
 };
 
+/* What a tile reads: one part of a panel of TILE_V * n_lane weight rows and of a panel of x, n_step > 0 units of each row, and scales
+ * where the type has them. ahead: memory that is wanted soon; ahead_step bytes of it are fetched into L2 with each step. */
+typedef struct tile_in {
+    const uint8_t *w, *x;
+    const float *w_scale, *x_scale;
+    int64_t n_step;
+    const uint8_t *ahead;
+    int64_t ahead_step;
+} tile_in;
+
 /* How one weight type is multiplied.
  *
  * The inner dimension is walked in steps of `k_step` elements, a vector of n_lane units; the last step is padded with zeros. Lane l multiplies and adds the l-th units of all steps, a chain; the lanes' sums are
@@ -53,9 +63,9 @@ typedef struct matmul_type {
     /* n <= n_lane weight rows, row_bytes apart, elements [0, k), as the rows at `panel` of one of TILE_V * n_lane rows. What stands
      * for missing rows is some numbers. */
     void (*pack_w)(void *panel, size_t part_bytes, float *scale, const void *w, size_t row_bytes, int n, int64_t k);
-    /* One part of a panel of weights times that of n rows of x. sums: [n][TILE_V] vectors are written there, or, if it is the second
-     * of n_sum pairs of the tree, added to those before and written in place of the first of them. n_step > 0. */
-    void (*tile)(float *sums, int n_sum, const void *w, const void *x, const float *w_scale, const float *x_scale, int64_t n_step, int n);
+    /* sums: [n][TILE_V] vectors, of n rows of x, are written there, or, if it is the second of n_sum pairs of the tree, added to those
+     * before and written in place of the first of them. */
+    void (*tile)(float *sums, int n_sum, const tile_in *in, int n);
     /* out[i * ldo + r] = row r of w times x row i, r < n_row, i < n <= few_x. x: rows of pack_row, ldx bytes apart.
      * Reads w in place, each byte once, nothing past the last row's end. */
     void (*matvec)(float *out, int64_t ldo, const void *w, size_t row_bytes, int64_t n_row, const void *x, size_t ldx, int n, int64_t k);

@@ -5,8 +5,8 @@
  *
  * Many rows: bound by arithmetic. Operands are packed by lanes, parts, as tiles want them (matmul_type):
  *   1. all threads pack x (x_pack, shared), in panels of up to tile_x rows;
- *   2. threads take blocks of weight rows, pack each once, and go through its parts: a part of the weights stays in L2 while every
- *      panel of x, a part of which stays in L1 meanwhile, meets every strip of weight rows.
+ *   2. threads take strips of weight rows, as many as a tile has, and pack each once; then all panels of x pass part by part, the
+ *      strip's part in L1 (or L2), while the thread's next strip is fetched.
  *
  * Either way an output is the same chain of operations, so the choice never shows in the bits.
  */
@@ -19,12 +19,11 @@
 enum {
     VEC_TASK_ROWS = 256, /* most weight rows of one task of the few-rows path */
     VEC_TASK_BYTES = 128 << 10,
-    BLOCK_ROWS = 128,   /* most weight rows of a task of the many-rows path */
     DECODE_COLS = 1024, /* elements of a row that are decoded at once: whole blocks of any type, and of scales */
     LANES_MAX = VEC_BYTES_MAX / 4,
-    SUM_LEVELS_MAX = 5, /* pending sums of a tree over LANES_MAX leaves, and the one being made */
-    CHAIN_STEPS = 192,
-    PART_PAD = 64 /* keeps the parts' beginnings in different sets of a cache */
+    SUM_LEVELS_MAX = 5,        /* pending sums of a tree over LANES_MAX leaves, and the one being made */
+    TOGETHER_BYTES = 20 << 10, /* stay in an L1 of 32 KiB beside a panel's part and sums */
+    PART_PAD = 64              /* keeps the parts' beginnings in different sets of a cache */
 };
 
 /* A thread's scratch. Few rows: raw sums, then decoded rows. Many: weight panel, sums, decoded rows. */
@@ -36,27 +35,29 @@ enum {
 };
 _Static_assert((int)W_PANEL_BYTES + (int)SUMS_BYTES + (int)DECODE_BYTES <= (int)SCRATCH_BYTES, "the many-rows path outgrew the scratch");
 _Static_assert((int)RAW_BYTES + MATMUL_COL_MAX * 4 <= (int)SCRATCH_BYTES, "a decoded row fits");
-_Static_assert(BLOCK_ROWS *TILE_X_MAX *SUM_LEVELS_MAX * 4 <= (int)SUMS_BYTES, "a panel's sums fit");
+_Static_assert(TILE_V *LANES_MAX *TILE_X_MAX *SUM_LEVELS_MAX * 4 <= (int)SUMS_BYTES, "a tile's sums fit");
 
 typedef struct mm_job {
     cpu_backend *c;
     const matmul_type *t;
+    /* some rows of x, packed; all weights of the job meet them */
+    const float *x;
+    int64_t ldx, n, k;
+    int64_t n_step, n_block;     /* steps of k, and scales of a row */
+    size_t row_bytes;            /* few rows: of a packed row */
+    size_t part_x;               /* many: bytes of a part of all of them */
+    int64_t n_panel, panel_rows; /* panels; rows that each has at least */
+    /* one of the weights */
     const weight *w;
     void (*to_f32)(float *y, const void *w, int64_t n); /* the type has no kernels of its own: F32's work on decoded rows. Else NULL */
     float *y;
-    const float *x;
-    int64_t ldy, ldx, n;
+    int64_t ldy;
     epilogue ep;
-    int64_t n_step, n_block; /* steps of k, and scales of a row */
-    size_t row_bytes;        /* few rows: of a packed row of x */
-    int64_t task_rows;
-    task_runs runs;
-    /* many rows */
-    int strip_w;                              /* weight rows of a tile */
-    size_t part_x;                            /* bytes of a part of x */
-    int64_t n_panel, split_panels, n_split_x; /* panels of x; of a task; tasks across x */
-    int64_t n_strip, n_block_w;               /* strips of a task; tasks across the weight rows */
-    int64_t n_task;
+    int64_t n_task, task_rows;
+    task_runs runs;                  /* few */
+    int strip_w;                     /* many: weight rows of a tile */
+    size_t part_w;                   /* bytes of a part of a strip */
+    int64_t split_panels, n_split_x; /* panels of a task; tasks across x */
     _Atomic int64_t next;
 } mm_job;
 
@@ -82,11 +83,9 @@ static void decode_rows(const mm_job *j, float *out, int64_t r0, int64_t nr, int
 /* Weight rows [r0, r0 + nr), ready to be read as the kernel wants them, times all of x. */
 static void few_rows(const mm_job *j, float *raw, const void *w, size_t row_bytes, int64_t r0, int64_t nr)
 {
-    const size_t x_bytes = mo_round_up(j->row_bytes, VEC_BYTES_MAX);
-
     for (int64_t i = 0; i < j->n; i += j->t->few_x) {
         const int ni = (int)min64(j->t->few_x, j->n - i);
-        j->t->matvec(raw, VEC_TASK_ROWS, w, row_bytes, nr, j->c->x_pack + (size_t)i * x_bytes, x_bytes, ni, j->w->n_col);
+        j->t->matvec(raw, VEC_TASK_ROWS, w, row_bytes, nr, j->c->x_pack + (size_t)i * j->row_bytes, j->row_bytes, ni, j->k);
         for (int r = 0; r < ni; r++) store(j, raw + r * VEC_TASK_ROWS, i + r, r0, nr);
     }
 }
@@ -96,7 +95,7 @@ static void few_part(void *arg, int i_thread, int n_thread)
     mm_job *j = arg;
     float *raw = (float *)j->c->scratch[i_thread];
     float *decoded = raw + RAW_BYTES / 4;
-    const int64_t fit = (SCRATCH_BYTES - RAW_BYTES) / 4 / j->w->n_col;
+    const int64_t fit = (SCRATCH_BYTES - RAW_BYTES) / 4 / j->k;
     int64_t task;
     int at = 0;
 
@@ -105,29 +104,32 @@ static void few_part(void *arg, int i_thread, int n_thread)
         const int64_t r0 = task * j->task_rows, nr = min64(j->task_rows, j->w->n_row - r0);
         if (!j->to_f32) few_rows(j, raw, (const uint8_t *)j->w->data + (size_t)r0 * j->w->row_bytes, j->w->row_bytes, r0, nr);
         for (int64_t r = 0; j->to_f32 && r < nr; r += fit) {
-            decode_rows(j, decoded, r0 + r, min64(fit, nr - r), 0, j->w->n_col);
-            few_rows(j, raw, decoded, (size_t)j->w->n_col * sizeof(float), r0 + r, min64(fit, nr - r));
+            decode_rows(j, decoded, r0 + r, min64(fit, nr - r), 0, j->k);
+            few_rows(j, raw, decoded, (size_t)j->k * sizeof(float), r0 + r, min64(fit, nr - r));
         }
     }
 }
 
-/* n rows that fit x_pack */
+static void pack_few(const mm_job *j)
+{
+    for (int64_t i = 0; i < j->n; i++) j->t->pack_row(j->c->x_pack + (size_t)i * j->row_bytes, j->x + i * j->ldx, j->k);
+}
+
 static void matmul_few(mm_job *j)
 {
-    const size_t x_bytes = mo_round_up(j->row_bytes, VEC_BYTES_MAX);
-    int64_t rows = (int64_t)(VEC_TASK_BYTES / j->w->row_bytes) / TILE_W * TILE_W;
+    const int64_t rows = (int64_t)(VEC_TASK_BYTES / j->w->row_bytes) / TILE_W * TILE_W;
 
-    for (int64_t i = 0; i < j->n; i++) j->t->pack_row(j->c->x_pack + (size_t)i * x_bytes, j->x + i * j->ldx, j->w->n_col);
     j->task_rows = rows < TILE_W ? TILE_W : min64(rows, VEC_TASK_ROWS);
     j->n_task = ceil_div(j->w->n_row, j->task_rows);
     task_runs_begin(&j->runs, j->n_task, j->c->n_thread);
-    if (j->n_task == 1 || j->w->n_row * j->w->n_col * j->n < 32768) few_part(j, 0, 1);
+    if (j->n_task == 1 || j->w->n_row * j->k * j->n < 32768) few_part(j, 0, 1);
     else pool_run(j->c->pool, few_part, j);
 }
 
 /* ---- many rows ---- */
 
-static int64_t panel_row(const mm_job *j, int64_t i) { return i * j->n / j->n_panel; }
+/* The first panels have a row more where n does not divide evenly. */
+static int64_t panel_row(const mm_job *j, int64_t i) { return i * j->panel_rows + min64(i, j->n - j->n_panel * j->panel_rows); }
 
 /* A part of `rows` rows, whole cache lines */
 static size_t part_bytes(const mm_job *j, int64_t rows) { return mo_round_up((size_t)(rows * j->n_step) * UNIT_BYTES, 64) + PART_PAD; }
@@ -144,144 +146,168 @@ static void pack_part(void *arg, int i_thread, int n_thread)
     while ((i = atomic_fetch_add_explicit(&j->next, 1, memory_order_relaxed)) < j->n_panel) {
         const int64_t r0 = panel_row(j, i), r1 = panel_row(j, i + 1);
         j->t->pack_x(j->c->x_pack + (size_t)(r0 * j->n_step) * UNIT_BYTES, j->part_x, x_scales(j) + r0 * j->n_block, j->x + r0 * j->ldx,
-                     j->ldx, (int)(r1 - r0), j->w->n_col);
+                     j->ldx, (int)(r1 - r0), j->k);
     }
 }
 
-/* Weight rows [r0, r0 + nr) into panels, strip behind strip in each part, and their scales. */
-static void pack_weights(const mm_job *j, uint8_t *panel, size_t part_w, float *scale, float *decoded, int64_t r0, int64_t nr)
+static void pack_many(mm_job *j)
+{
+    j->part_x = part_bytes(j, j->n);
+    j->n_panel = ceil_div(j->n, j->t->tile_x);
+    j->panel_rows = j->n / j->n_panel;
+    atomic_store_explicit(&j->next, 0, memory_order_relaxed);
+    pool_run(j->c->pool, pack_part, j);
+}
+
+/* A strip of weight rows [r0, r0 + nr) as a panel, and what is fetched while it is used. */
+typedef struct strip {
+    int64_t r0, nr;
+    uint8_t *panel;
+    float *scale;
+    const uint8_t *ahead, *ahead_end;
+    int64_t ahead_step; /* bytes to be fetched in each step of a tile */
+} strip;
+
+static void pack_strip(const mm_job *j, const strip *s, float *decoded)
 {
     const int lanes = j->c->k.n_lane;
-    const int64_t k_all = j->w->n_col;
 
-    for (int64_t r = 0; r < nr; r += lanes) {
-        const int64_t strip = r / j->strip_w, at = r % j->strip_w;
-        const int n = (int)min64(lanes, nr - r);
-        uint8_t *o = panel + (size_t)(strip * j->n_step * j->strip_w + at) * UNIT_BYTES;
-        float *s = scale + strip * j->n_block * j->strip_w + at;
+    for (int64_t r = 0; r < s->nr; r += lanes) {
+        const int n = (int)min64(lanes, s->nr - r);
+        uint8_t *o = s->panel + (size_t)r * UNIT_BYTES;
 
         if (!j->to_f32)
-            j->t->pack_w(o, part_w, s, (const uint8_t *)j->w->data + (size_t)(r0 + r) * j->w->row_bytes, j->w->row_bytes, n, k_all);
-        for (int64_t k0 = 0; j->to_f32 && k0 < k_all; k0 += DECODE_COLS) {
-            const int64_t k = min64(DECODE_COLS, k_all - k0), step = k0 / j->t->k_step;
-            decode_rows(j, decoded, r0 + r, n, k0, k);
-            j->t->pack_w(o + (size_t)(step * j->strip_w) * UNIT_BYTES, part_w, j->t->block ? s + step / j->t->block * j->strip_w : s,
-                         decoded, (size_t)k * 4, n, k);
+            j->t->pack_w(o, j->part_w, s->scale + r, (const uint8_t *)j->w->data + (size_t)(s->r0 + r) * j->w->row_bytes, j->w->row_bytes,
+                         n, j->k);
+        for (int64_t k0 = 0; j->to_f32 && k0 < j->k; k0 += DECODE_COLS) {
+            const int64_t k = min64(DECODE_COLS, j->k - k0), step = k0 / j->t->k_step;
+            decode_rows(j, decoded, s->r0 + r, n, k0, k);
+            j->t->pack_w(o + (size_t)(step * j->strip_w) * UNIT_BYTES, j->part_w,
+                         s->scale + r + (j->t->block ? step / j->t->block * j->strip_w : 0), decoded, (size_t)k * 4, n, k);
         }
     }
 }
 
-/* Panels [i0, i1) of x against nr weight rows from r0, n_strip strips. */
-static void many_panels(const mm_job *j, const uint8_t *w, size_t part_w, const float *w_scale, float *sums, int64_t i0, int64_t i1,
-                        int64_t r0, int64_t nr)
+/* Lanes [c0, c1), from 0 on in turns, of the strip times n rows of x from x0. A sum waits in memory for each bit of the lane's number; each
+ * bit that the next number clears is a pair of the tree. */
+static void tile_lanes(const mm_job *j, strip *s, float *sum, int64_t x0, int n, int c0, int c1)
 {
-    const int64_t n_strip = ceil_div(nr, j->strip_w), tile_sums = (int64_t)j->t->tile_x * j->strip_w * SUM_LEVELS_MAX;
-    const int lanes = j->c->k.n_lane;
-    int together = 1; /* short chains: some lanes of a tile after one another, while its sums are in L1 */
+    tile_in in = { .w = s->panel + (size_t)c0 * j->part_w,
+                   .x = j->c->x_pack + (size_t)c0 * j->part_x + (size_t)(x0 * j->n_step) * UNIT_BYTES,
+                   .w_scale = s->scale,
+                   .x_scale = x_scales(j) + x0 * j->n_block,
+                   .n_step = j->n_step };
 
-    while (together < lanes && together * j->n_step < CHAIN_STEPS) together *= 2;
+    sum += __builtin_popcount((unsigned)c0) * n * j->strip_w;
+    for (int c = c0; c < c1; c++, in.w += j->part_w, in.x += j->part_x) {
+        const int n_sum = __builtin_ctz(~(unsigned)c);
+
+        in.ahead = s->ahead;
+        if (s->ahead < s->ahead_end) s->ahead += in.n_step * (in.ahead_step = s->ahead_step);
+        else in.ahead_step = 0;
+        j->t->tile(sum, n_sum, &in, n);
+        sum += (1 - n_sum) * n * j->strip_w;
+    }
+}
+
+/* The strip times panels [i0, i1) of x. Some lanes after one another where their parts of the strip fit L1 together: then the sums of a
+ * tile stay there too. */
+static void strip_panels(const mm_job *j, strip *s, float *sums, int64_t i0, int64_t i1)
+{
+    const int64_t tile_sums = (int64_t)j->t->tile_x * j->strip_w * SUM_LEVELS_MAX;
+    const int lanes = j->c->k.n_lane;
+    int together = 1;
+
+    while (together < lanes && 2 * (size_t)together * j->part_w <= TOGETHER_BYTES) together *= 2;
     for (int c0 = 0; c0 < lanes; c0 += together)
         for (int64_t i = i0; i < i1; i++) {
             const int64_t x0 = panel_row(j, i);
             const int n = (int)(panel_row(j, i + 1) - x0);
-            for (int64_t s = 0; s < n_strip; s++) {
-                const int64_t at = s * j->strip_w;
-                float *sum = sums + ((i - i0) * n_strip + s) * tile_sums;
-                for (int c = c0; c < c0 + together; c++) { /* a sum waits for each bit of c; each bit that c + 1 clears is a pair */
-                    const int n_wait = __builtin_popcount((unsigned)c), n_sum = __builtin_ctz(~(unsigned)c);
-                    j->t->tile(sum + n_wait * n * j->strip_w, n_sum, w + (size_t)c * part_w + (size_t)(at * j->n_step) * UNIT_BYTES,
-                               j->c->x_pack + (size_t)c * j->part_x + (size_t)(x0 * j->n_step) * UNIT_BYTES, w_scale + at * j->n_block,
-                               x_scales(j) + x0 * j->n_block, j->n_step, n);
-                }
-                for (int r = 0; c0 + together == lanes && r < n; r++)
-                    store(j, sum + r * j->strip_w, x0 + r, r0 + at, min64(j->strip_w, nr - at));
-            }
+            float *sum = sums + (i - i0) * tile_sums;
+
+            tile_lanes(j, s, sum, x0, n, c0, c0 + together);
+            for (int r = 0; c0 + together == lanes && r < n; r++) store(j, sum + r * j->strip_w, x0 + r, s->r0, s->nr);
         }
 }
 
 static void many_part(void *arg, int i_thread, int n_thread)
 {
     mm_job *j = arg;
-    uint8_t *panel = j->c->scratch[i_thread];
-    float *sums = (float *)(panel + W_PANEL_BYTES), *decoded = (float *)(panel + W_PANEL_BYTES + SUMS_BYTES);
-    const int64_t tile_bytes = (int64_t)j->t->tile_x * j->strip_w * SUM_LEVELS_MAX * 4;
+    strip s = { .panel = j->c->scratch[i_thread], .scale = (float *)(j->c->scratch[i_thread] + (size_t)j->c->k.n_lane * j->part_w) };
+    float *sums = (float *)(s.panel + W_PANEL_BYTES), *decoded = (float *)(s.panel + W_PANEL_BYTES + SUMS_BYTES);
+    const int64_t run = SUMS_BYTES / ((int64_t)j->t->tile_x * j->strip_w * SUM_LEVELS_MAX * 4);
     int64_t task;
 
-    (void)n_thread;
     while ((task = atomic_fetch_add_explicit(&j->next, 1, memory_order_relaxed)) < j->n_task) {
-        const int64_t r0 = task / j->n_split_x * j->n_strip * j->strip_w, nr = min64(j->n_strip * j->strip_w, j->w->n_row - r0);
         const int64_t i0 = task % j->n_split_x * j->split_panels, i1 = min64(i0 + j->split_panels, j->n_panel);
-        const int64_t n_strip = ceil_div(nr, j->strip_w), run = SUMS_BYTES / (tile_bytes * n_strip);
-        const size_t part_w = part_bytes(j, n_strip * j->strip_w);
-        float *w_scale = (float *)(panel + (size_t)j->c->k.n_lane * part_w);
+        /* the thread's next, if threads take turns, as they do about */
+        const int64_t next = min64((task + n_thread) / j->n_split_x * j->strip_w, j->w->n_row);
 
-        pack_weights(j, panel, part_w, w_scale, decoded, r0, nr);
-        for (int64_t i = i0; i < i1; i += run) many_panels(j, panel, part_w, w_scale, sums, i, min64(i + run, i1), r0, nr);
+        s.r0 = task / j->n_split_x * j->strip_w;
+        s.nr = min64(j->strip_w, j->w->n_row - s.r0);
+        s.ahead = (const uint8_t *)j->w->data + (size_t)next * j->w->row_bytes;
+        s.ahead_end = s.ahead + (size_t)min64(j->strip_w, j->w->n_row - next) * j->w->row_bytes;
+        s.ahead_step = min64(64, ceil_div(s.ahead_end - s.ahead, (i1 - i0) * j->c->k.n_lane * j->n_step));
+
+        pack_strip(j, &s, decoded);
+        for (int64_t i = i0; i < i1; i += run) strip_panels(j, &s, sums, i, min64(i + run, i1));
     }
 }
 
-/* Bytes of `rows` packed rows with their scales */
+static void matmul_many(mm_job *j)
+{
+    const int64_t strips = ceil_div(j->w->n_row, j->strip_w), want = 2 * j->c->n_thread; /* tasks: they even things out */
+
+    j->split_panels = strips >= want ? j->n_panel : ceil_div(j->n_panel, ceil_div(want, strips));
+    j->n_split_x = ceil_div(j->n_panel, j->split_panels);
+    j->n_task = strips * j->n_split_x;
+    atomic_store_explicit(&j->next, 0, memory_order_relaxed);
+    pool_run(j->c->pool, many_part, j);
+}
+
+/* ---- either ---- */
+
+/* Bytes of `rows` rows packed for tiles, with their scales */
 static size_t packed_bytes(const mm_job *j, int64_t rows)
 {
     return (size_t)j->c->k.n_lane * part_bytes(j, rows) + (size_t)(rows * j->n_block) * 4;
 }
 
-static int64_t most_strips(int64_t strips, int64_t of_task, int64_t n_thread)
+/* What multiplies a dense weight: its type's kernels, else F32's on decoded rows */
+static const matmul_type *dense_type(const cpu_backend *c, const weight *w)
 {
-    return ceil_div(ceil_div(strips, of_task), n_thread) * of_task;
+    return c->k.matmul[c->k.matmul[w->type] ? w->type : (int)MO_F32];
 }
 
-/* n rows that fit x_pack */
-static void matmul_many(mm_job *j)
+/* Weights of one dense_type: x is packed once for them all, in chunks that fit x_pack. */
+static void matmul_dense(cpu_backend *c, const matmul_part *part, int n_part, const float *x, int64_t ldx, int64_t n)
 {
-    const int64_t strips = ceil_div(j->w->n_row, j->strip_w), n_thread = j->c->n_thread;
-    int64_t fit = min64(BLOCK_ROWS / j->strip_w, ceil_div(strips, 2 * n_thread)); /* two tasks per thread or more even things out */
-
-    /* what pads the parts and scales is not counted */
-    while (fit > 1 && packed_bytes(j, fit * j->strip_w) > j->c->w_panel + j->c->w_panel / 16) fit--;
-    for (int64_t f = fit; f > 1 && f > fit / 2; f--) /* fewer strips a task where that leaves the busiest thread fewer in all */
-        if (most_strips(strips, f, n_thread) < most_strips(strips, fit, n_thread)) fit = f;
-    j->part_x = part_bytes(j, j->n);
-    j->n_panel = ceil_div(j->n, j->t->tile_x);
-    atomic_store_explicit(&j->next, 0, memory_order_relaxed);
-    pool_run(j->c->pool, pack_part, j);
-
-    j->n_strip = fit;
-    j->n_block_w = ceil_div(strips, fit);
-    j->n_split_x = j->n_block_w >= 2 * n_thread ? 1 : min64(j->n_panel, ceil_div(2 * n_thread, j->n_block_w));
-    j->split_panels = ceil_div(j->n_panel, j->n_split_x);
-    j->n_task = j->n_block_w * j->n_split_x;
-    atomic_store_explicit(&j->next, 0, memory_order_relaxed);
-    pool_run(j->c->pool, many_part, j);
-}
-
-void cpu_matmul(backend *be, float *y, int64_t ldy, const weight *w, const float *x, int64_t ldx, int64_t n, const epilogue *ep)
-{
-    cpu_backend *c = cpu_of(be);
-    const bool own = c->k.matmul[w->type]; /* else decoded rows go through F32's */
-    const matmul_type *t = c->k.matmul[own ? w->type : MO_F32];
-    mm_job j = { .c = c, .t = t, .w = w, .to_f32 = own ? NULL : c->k.to_f32[w->type], .ldy = ldy, .ldx = ldx };
-    int64_t rows;
+    const matmul_type *t = dense_type(c, part->w);
+    mm_job j = { .c = c, .t = t, .ldx = ldx, .k = part->w->n_col, .strip_w = TILE_V * c->k.n_lane };
+    int64_t rows = n;
     bool few;
 
-    if (cpu_quant_of(c, w)) {
-        cpu_matmul_quant(c, &(matmul_part){ y, ldy, w, ep }, 1, x, ldx, n);
-        return;
-    }
-    if (ep) j.ep = *ep;
-    j.n_step = ceil_div(w->n_col, t->k_step);
+    j.n_step = ceil_div(j.k, t->k_step);
     j.n_block = t->block ? ceil_div(j.n_step, t->block) : 0;
-    j.row_bytes = (size_t)((j.n_step + j.n_block) * c->k.n_lane * UNIT_BYTES);
-    j.strip_w = TILE_V * c->k.n_lane;
+    j.row_bytes = mo_round_up((size_t)((j.n_step + j.n_block) * c->k.n_lane * UNIT_BYTES), VEC_BYTES_MAX);
+    j.part_w = part_bytes(&j, j.strip_w);
     few = n <= t->n_few || packed_bytes(&j, j.strip_w) > W_PANEL_BYTES;
-    rows = few ? min64(t->n_few, (int64_t)(X_PACK_BYTES / mo_round_up(j.row_bytes, VEC_BYTES_MAX))) : n;
+    if (few) rows = min64(t->n_few, (int64_t)(X_PACK_BYTES / j.row_bytes));
     while (packed_bytes(&j, rows) > X_PACK_BYTES && !few) rows = ceil_div(rows, 2); /* even chunks */
     for (int64_t i = 0; i < n; i += rows) {
         j.n = min64(rows, n - i);
         j.x = x + i * ldx;
-        j.y = y + i * ldy;
-        if (few) matmul_few(&j);
-        else matmul_many(&j);
+        if (few) pack_few(&j);
+        else pack_many(&j);
+        for (int p = 0; p < n_part; p++) {
+            j.w = part[p].w;
+            j.to_f32 = c->k.matmul[j.w->type] ? NULL : c->k.to_f32[j.w->type];
+            j.y = part[p].y + i * part[p].ldy;
+            j.ldy = part[p].ldy;
+            j.ep = part[p].ep ? *part[p].ep : (epilogue){ 0 };
+            if (few) matmul_few(&j);
+            else matmul_many(&j);
+        }
     }
 }
 
@@ -289,10 +315,16 @@ void cpu_matmul_group(backend *be, const matmul_part *part, int n_part, const fl
 {
     cpu_backend *c = cpu_of(be);
 
-    for (int i = 0, k; i < n_part; i = k) { /* runs of quantised weights together */
-        for (k = i; k < n_part && cpu_quant_of(c, part[k].w); k++) {
-        }
-        if (k > i) cpu_matmul_quant(c, part + i, k - i, x, ldx, n);
-        else cpu_matmul(be, part[i].y, part[i].ldy, part[i].w, x, ldx, n, part[i].ep), k++;
+    for (int i = 0, k; i < n_part; i = k) { /* runs of one way */
+        const bool quant = cpu_quant_of(c, part[i].w);
+        for (k = i + 1; k < n_part && !!cpu_quant_of(c, part[k].w) == quant; k++)
+            if (!quant && dense_type(c, part[k].w) != dense_type(c, part[i].w)) break;
+        if (quant) cpu_matmul_quant(c, part + i, k - i, x, ldx, n);
+        else matmul_dense(c, part + i, k - i, x, ldx, n);
     }
+}
+
+void cpu_matmul(backend *be, float *y, int64_t ldy, const weight *w, const float *x, int64_t ldx, int64_t n, const epilogue *ep)
+{
+    cpu_matmul_group(be, &(matmul_part){ y, ldy, w, ep }, 1, x, ldx, n);
 }

@@ -60,8 +60,11 @@ static void pack_x(void *panel, size_t part_bytes, float *scale, const float *x,
 }
 
 /* Inlined with constant n. */
-static inline __attribute__((always_inline)) void tile_n(float *sums, const uint8_t *w, const uint8_t *x, int64_t n_step, const int n)
+static inline __attribute__((always_inline)) void tile_n(float *sums, const tile_in *in, const int n)
 {
+    const uint8_t *w = in->w, *x = in->x, *ahead = in->ahead;
+    const int64_t ahead_step = in->ahead_step;
+    int64_t n_step = in->n_step;
     vf a[TILE_X][TILE_V];
 
     for (int i = 0; i < n; i++)
@@ -69,6 +72,7 @@ static inline __attribute__((always_inline)) void tile_n(float *sums, const uint
     do { /* not a loop that may be empty: for that GCC keeps the zeros in memory, and every sum with them */
         DOT_T ww[TILE_V];
         __builtin_prefetch(x + X_AHEAD_BYTES);
+        __builtin_prefetch(ahead, 0, 2);
         for (int j = 0; j < TILE_V; j++) ww[j] = DOT_LOAD(w + j * VL * UNIT_BYTES);
         for (int i = 0; i < n; i++) {
             const DOT_T b = DOT_ALL(x + i * UNIT_BYTES);
@@ -76,17 +80,15 @@ static inline __attribute__((always_inline)) void tile_n(float *sums, const uint
         }
         w += STRIP_W * UNIT_BYTES;
         x += n * UNIT_BYTES;
+        ahead += ahead_step;
     } while (--n_step > 0);
     for (int i = 0; i < n; i++)
         for (int j = 0; j < TILE_V; j++) vf_store(sums + i * STRIP_W + j * VL, a[i][j]);
 }
 
-static void matmul_tile(float *sums, int n_sum, const void *w, const void *x, const float *w_scale, const float *x_scale, int64_t n_step,
-                        int n)
+static void matmul_tile(float *sums, int n_sum, const tile_in *in, int n)
 {
-    (void)w_scale;
-    (void)x_scale;
-#define TILE(n) tile_n(sums, w, x, n_step, n)
+#define TILE(n) tile_n(sums, in, n)
     TILE_CASES(n, TILE)
 #undef TILE
     add_pairs(sums, n_sum, n);

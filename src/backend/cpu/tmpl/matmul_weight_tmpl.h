@@ -4,16 +4,26 @@
  */
 static void MM_CAT(pack_w, W_NAME)(void *panel, size_t part_bytes, float *scale, const void *w, size_t row_bytes, int n, int64_t k)
 {
-    const uint8_t *p[VL];
+    const uint8_t *p = w;
     uint8_t *o = panel, t[DOT_K * W_ELEM];
 
     (void)scale;
-    for (int j = 0; j < VL; j++) p[j] = (const uint8_t *)w + (size_t)(j < n ? j : n - 1) * row_bytes;
-    for (int64_t i = 0; i < k; i += DOT_K, o += STRIP_W * UNIT_BYTES) {
+    for (int64_t i = 0; i < k; i += DOT_K, p += DOT_K * W_ELEM, o += STRIP_W * UNIT_BYTES) {
         vf u[VL];
-        if (i * W_ELEM % 64 == 0)
-            for (int j = 0; j < VL; j++) __builtin_prefetch(p[j] + i * W_ELEM + PREFETCH_BYTES);
-        for (int j = 0; j < VL; j++) u[j] = DOT_VF(k - i >= DOT_K ? W_LOAD(p[j] + i * W_ELEM) : W_LOAD(dot_tail(t, p[j], i, k, W_ELEM)));
+        if (i * W_ELEM % 64 == 0) /* the rows behind these, from front to back: memory sees one stream */
+            for (int j = 0; j < VL; j++) __builtin_prefetch((const uint8_t *)w + VL * (row_bytes + (size_t)(i * W_ELEM)) + 64 * j, 0, 2);
+#if defined(VF_LEAF_COLS16) && W_ELEM == 2
+        if (DOT_K == VL && n == VL && k - i >= DOT_K) {
+            uint16_t col[16][16];
+            load_leaf_cols16(col, p, row_bytes);
+            for (int c = 0; c < VL; c++) vf_store(o + (size_t)c * part_bytes, DOT_VF(W_LOAD(col[c])));
+            continue;
+        }
+#endif
+        for (int j = 0; j < VL; j++) {
+            const uint8_t *row = p + (size_t)(j < n ? j : n - 1) * row_bytes;
+            u[j] = DOT_VF(k - i >= DOT_K ? W_LOAD(row) : W_LOAD(dot_tail(t, row - i * W_ELEM, i, k, W_ELEM)));
+        }
         vf_transpose(u);
         for (int c = 0; c < VL; c++) vf_store(o + (size_t)c * part_bytes, u[vf_leaf(c)]);
     }

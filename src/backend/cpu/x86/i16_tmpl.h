@@ -204,13 +204,14 @@ INLINE void add_block(float *to, const float *from, vi lanes, vf x_scale, vf w_s
 }
 
 /* The integer sums of `steps` steps of a STRIP_W x n tile. */
-INLINE void tile_steps(vi a[][TILE_V], const uint8_t *w, const uint8_t *x, int steps, const int n)
+INLINE void tile_steps(vi a[][TILE_V], const uint8_t *w, const uint8_t *x, const uint8_t *ahead, int64_t ahead_step, int steps, const int n)
 {
     for (int i = 0; i < n; i++)
         for (int j = 0; j < TILE_V; j++) a[i][j] = vi_zero();
     do { /* as in matmul_tmpl.h's tile */
         const vi w0 = vi_load(w), w1 = vi_load(w + STEP_BYTES);
         __builtin_prefetch(x + X_AHEAD_BYTES);
+        __builtin_prefetch(ahead, 0, 2);
         for (int i = 0; i < n; i++) {
             const vi b = vi_all(x + i * UNIT_BYTES);
             dot(&a[i][0], w0, b);
@@ -218,31 +219,34 @@ INLINE void tile_steps(vi a[][TILE_V], const uint8_t *w, const uint8_t *x, int s
         }
         w += TILE_V * STEP_BYTES;
         x += n * UNIT_BYTES;
+        ahead += ahead_step;
     } while (--steps > 0);
 }
 
-INLINE void tile_n(float *sums, const uint8_t *w, const uint8_t *x, const float *w_scale, const float *x_scale, int64_t n_step, const int n)
+INLINE void tile_n(float *sums, const tile_in *in, const int n)
 {
     static const float zeros[TILE_X * STRIP_W];
     const float *from = zeros;
+    tile_in at = *in;
 
-    for (; n_step > 0; n_step -= BLOCK_STEPS, from = sums) {
-        const int steps = n_step < BLOCK_STEPS ? (int)n_step : BLOCK_STEPS;
+    for (; at.n_step > 0; at.n_step -= BLOCK_STEPS, from = sums) {
+        const int steps = at.n_step < BLOCK_STEPS ? (int)at.n_step : BLOCK_STEPS;
         vi a[TILE_X][TILE_V];
-        tile_steps(a, w, x, steps, n);
+        tile_steps(a, at.w, at.x, at.ahead, at.ahead_step, steps, n);
         for (int i = 0; i < n; i++)
-            for (int j = 0, at = i * STRIP_W; j < TILE_V; j++, at += VL)
-                add_block(sums + at, from + at, a[i][j], vf_set1(x_scale[i]), vf_load(w_scale + j * VL));
-        w += steps * STRIP_W * UNIT_BYTES;
-        x += steps * n * UNIT_BYTES;
-        w_scale += STRIP_W;
-        x_scale += n;
+            for (int j = 0, o = i * STRIP_W; j < TILE_V; j++, o += VL)
+                add_block(sums + o, from + o, a[i][j], vf_set1(at.x_scale[i]), vf_load(at.w_scale + j * VL));
+        at.w += steps * STRIP_W * UNIT_BYTES;
+        at.x += steps * n * UNIT_BYTES;
+        at.ahead += steps * at.ahead_step;
+        at.w_scale += STRIP_W;
+        at.x_scale += n;
     }
 }
 
-static void tile(float *sums, int n_sum, const void *w, const void *x, const float *w_scale, const float *x_scale, int64_t n_step, int n)
+static void tile(float *sums, int n_sum, const tile_in *in, int n)
 {
-#define TILE(n) tile_n(sums, w, x, w_scale, x_scale, n_step, n)
+#define TILE(n) tile_n(sums, in, n)
     TILE_CASES(n, TILE)
 #undef TILE
     add_pairs(sums, n_sum, n);

@@ -113,4 +113,33 @@ static inline void vf_transpose(vf *r)
     }
 }
 
+#if !defined(MO_EMULATE_AVX512)
+/* The columns of 16 rows of 16 16-bit elements, in the order of vf_leaf: half as many shuffles as for the same in float32. */
+#define VF_LEAF_COLS16
+static inline void load_leaf_cols16(uint16_t col[16][16], const uint8_t *p, size_t row_bytes)
+{
+    const __m512i order = _mm512_setr_epi64(0, 1, 4, 5, 2, 3, 6, 7);
+    __m512i r[8], t[8];
+
+    for (int i = 0; i < 8; i++) { /* 128-bit lanes: an 8 x 8 each, of rows 0 to 7 and elements 0 to 7, 8 to 15; of rows 8 to 15 */
+        const __m256i low = _mm256_loadu_si256((const void *)(p + (size_t)i * row_bytes));
+        r[i] = _mm512_inserti64x4(_mm512_castsi256_si512(low), _mm256_loadu_si256((const void *)(p + (size_t)(i + 8) * row_bytes)), 1);
+    }
+    for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm512_unpacklo_epi16(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_epi16(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) { /* r[i + c]: columns 2c and 2c + 1 of rows i .. i + 3 */
+        r[i] = _mm512_unpacklo_epi32(t[i], t[i + 2]);
+        r[i + 1] = _mm512_unpackhi_epi32(t[i], t[i + 2]);
+        r[i + 2] = _mm512_unpacklo_epi32(t[i + 1], t[i + 3]);
+        r[i + 3] = _mm512_unpackhi_epi32(t[i + 1], t[i + 3]);
+    }
+    for (int c = 0; c < 4; c++) { /* columns c and c + 8, neighbours in the tree */
+        _mm512_storeu_si512(col[4 * c], _mm512_permutexvar_epi64(order, _mm512_unpacklo_epi64(r[c], r[4 + c])));
+        _mm512_storeu_si512(col[4 * c + 2], _mm512_permutexvar_epi64(order, _mm512_unpackhi_epi64(r[c], r[4 + c])));
+    }
+}
+#endif
+
 #endif
