@@ -4,7 +4,7 @@
 
 enum { COL = 512, N_MAX = 40, LDY = 400 };
 
-/* Weights of a type from random blocks; the float16 factors of Q4_0, Q8_0 and Q4_K stand first in a block. */
+/* Weights of a type: numbers, or random blocks, in which the float16 factors of Q4_0, Q8_0 and Q4_K stand first. */
 static uint8_t *new_weight(backend *be, weight *w, int32_t type, int n_row)
 {
     const dtype_info *d = dtype_get(type);
@@ -15,6 +15,8 @@ static uint8_t *new_weight(backend *be, weight *w, int32_t type, int n_row)
 
     for (size_t i = 0; i < n; i++) data[i] = (uint8_t)(rnd() >> 8);
     if (type == MO_F32) memcpy(data, f, n);
+    else if (type == MO_F16)
+        for (size_t i = 0; i < n / 2; i++) ((uint16_t *)(void *)data)[i] = f32_to_f16(f[i]);
     else
         for (size_t i = 0; i < n; i += d->block_bytes) memcpy(data + i, (const uint16_t[2]){ 0x1c00, 0x1800 }, type == MO_Q4_K ? 4 : 2);
     if (be->ops->weight(be, w, type, n_row, COL, data, &err) != MO_OK) fputs(err.message, stderr), exit(1);
@@ -53,15 +55,16 @@ TEST(groups)
         { MO_Q8_0, MO_Q8_0, MO_Q8_0, MO_Q8_0 },
         { MO_Q4_K, MO_Q4_K, MO_Q8_0, MO_Q4_K }, /* x has two forms */
         { MO_F32, MO_Q4_0, MO_Q8_0, MO_F32 },
+        { MO_F32, MO_F32, MO_F16, MO_F16 }, /* x is packed once for two */
     };
     static const int rows[][MATMUL_PARTS_MAX] = { { 64, 64, 192, 1 }, { 15, 17, 400, 33 } };
 
     for (int c = 0; c < n_isa_case; c++)
-        for (int t = 0; t < 3; t++)
+        for (size_t t = 0; t < sizeof types / sizeof *types; t++)
             for (int r = 0; r < 2; r++)
                 for (int n_part = 1; n_part <= MATMUL_PARTS_MAX; n_part++) {
                     static const int n[] = { 1, 3, 8, 9, N_MAX };
-                    compare(&isa_cases[c], types[t], rows[r], n_part, n[(r + n_part) % 5], 1 + (t + n_part) % 3);
+                    compare(&isa_cases[c], types[t], rows[r], n_part, n[(r + n_part) % 5], 1 + ((int)t + n_part) % 3);
                     compare(&isa_cases[c], types[t], rows[r], n_part, 1, 2);
                 }
 }
