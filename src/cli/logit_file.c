@@ -80,7 +80,7 @@ mo_status logit_file_put(logit_file *l, const float *logits, float nll, mo_error
 
     for (int32_t i = 0; i < n; i++) {
         float v = (logits[i] - most) / step + LEVEL_MAX;
-        l->level[i] = v > 0 ? (uint16_t)(v + 0.5f) : 0; /* NaN counts as impossible */
+        l->level[i] = v > 0 ? (uint16_t)lroundf(v) : 0; /* NaN counts as impossible */
     }
     if (fwrite(head, sizeof head, 1, l->f) != 1 || fwrite(l->level, sizeof *l->level, (size_t)n, l->f) != (size_t)n)
         return bad_write(l, err);
