@@ -117,7 +117,7 @@ static mo_status run_peer(const char *program, const bench_task *t, output *o, m
     const char *argv[] = { program, "-m", t->path, "-p", n_prompt, "-n", n_gen, "-t", n_thread, "-r", "1", "-o", "json", NULL };
     int out[2] = { -1, -1 }, says[2] = { -1, -1 }, e, status = 0;
     bool is_read;
-    pid_t pid;
+    pid_t pid = 0;
 
     snprintf(n_prompt, sizeof n_prompt, "%d", t->n_prompt);
     snprintf(n_gen, sizeof n_gen, "%d", t->n_gen);

@@ -120,9 +120,8 @@ static mo_status measure_open(bench *b, mo_error *err)
     mo_status st = MO_OK;
 
     for (int i = 0; st == MO_OK && i < b->o->repeat; i++) {
-        double t = clock_ms();
         mo_model_close(b->m);
-        t = clock_ms();
+        const double t = clock_ms();
         if ((st = mo_model_open(&b->m, b->path, &b->o->m.model, err)) == MO_OK) bench_add(s, clock_ms() - t);
         progress_update(&b->bar, (uint64_t)i + 1);
     }
@@ -276,7 +275,7 @@ static mo_status measure_encoder(bench *b, bench_sample *out, const image *im, c
     for (int i = -1; st == MO_OK && i < b->o->repeat; i++) {
         st = encode_once(s, im, x, n_sample, &ms, err);
         if (st == MO_OK && i >= 0) bench_add(out, ms);
-        progress_update(&b->bar, (uint64_t)(i + 1));
+        progress_update(&b->bar, (uint64_t)i + 1);
     }
     mo_session_free(s);
     return st;

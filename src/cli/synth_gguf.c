@@ -135,7 +135,7 @@ static void make_rows(void *arg, int i_thread, int n_thread)
 
 static mo_status source_of(source *s, const synth_gguf *g, const layout_tensor *t, int32_t type, mo_error *err)
 {
-    int64_t dim[4];
+    int64_t dim[4] = { 0 };
     mo_status st;
 
     s->t = t;

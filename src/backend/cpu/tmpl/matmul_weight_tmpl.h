@@ -13,7 +13,7 @@ static void MM_CAT(pack_w, W_NAME)(void *panel, size_t part_bytes, float *scale,
         if (i * W_ELEM % 64 == 0) /* the rows behind these, from front to back: memory sees one stream */
             for (int j = 0; j < VL; j++) __builtin_prefetch((const uint8_t *)w + VL * (row_bytes + (size_t)(i * W_ELEM)) + 64 * j, 0, 2);
 #if defined(VF_LEAF_COLS16) && W_ELEM == 2
-        if (DOT_K == VL && n == VL && k - i >= DOT_K) {
+        if (DOT_ELEM == 4 && n == VL && k - i >= DOT_K) {
             uint16_t col[16][16];
             load_leaf_cols16(col, p, row_bytes);
             for (int c = 0; c < VL; c++) vf_store(o + (size_t)c * part_bytes, DOT_VF(W_LOAD(col[c])));
