@@ -110,8 +110,5 @@ enum { MATVEC_1_BYTES = VL == 16 ? 16384 : 0 };
  * into L1. Measured on Zen 4, on huge pages; 256 to 1024 are alike. */
 enum { NEAR_BYTES = VL == 16 ? 768 : 0 };
 
-/* Weights come from memory in blocks too short for the hardware's prefetcher: ask this far ahead. */
-enum { PREFETCH_BYTES = 512 };
-
 #define MM_CAT_(a, b) a##_##b
 #define MM_CAT(a, b)  MM_CAT_(a, b)

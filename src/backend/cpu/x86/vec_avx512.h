@@ -135,7 +135,7 @@ static inline void load_leaf_cols16(uint16_t col[16][16], const uint8_t *p, size
         r[i + 2] = _mm512_unpacklo_epi32(t[i + 1], t[i + 3]);
         r[i + 3] = _mm512_unpackhi_epi32(t[i + 1], t[i + 3]);
     }
-    for (int c = 0; c < 4; c++) { /* columns c and c + 8, neighbours in the tree */
+    for (int c = 0; c < 4; c++) { /* columns 2c and 2c + 1, each beside its neighbour in the tree, 8 further */
         _mm512_storeu_si512(col[4 * c], _mm512_permutexvar_epi64(order, _mm512_unpacklo_epi64(r[c], r[4 + c])));
         _mm512_storeu_si512(col[4 * c + 2], _mm512_permutexvar_epi64(order, _mm512_unpackhi_epi64(r[c], r[4 + c])));
     }
