@@ -157,9 +157,9 @@ INLINE float f32_max(vi m) { return from_bits(hmax32(m)); }
 INLINE float f16_max(vi m) { return _cvtsh_ss((unsigned short)hmax16(m)); }
 INLINE float bf16_max(vi m) { return from_bits(hmax16(m) << 16); }
 
-/* The same of one weight row; `elem` bytes an element, everything constant but k. */
-INLINE float pack_w_block(uint8_t *o, const uint8_t *w, int64_t k, const int elem, load_fn load, vi (*bits)(vi, const void *),
-                          float (*most)(vi))
+/* The same of one weight row; `elem` bytes an element, everything constant but k. ahead: as many bytes, to be fetched into L2; or NULL. */
+INLINE float pack_w_block(uint8_t *o, const uint8_t *w, const uint8_t *ahead, int64_t k, const int elem, load_fn load,
+                          vi (*bits)(vi, const void *), float (*most)(vi))
 {
     vi m = vi_zero();
     uint8_t tail[STEP * 4] = { 0 };
@@ -170,6 +170,7 @@ INLINE float pack_w_block(uint8_t *o, const uint8_t *w, int64_t k, const int ele
     if (k % STEP) memcpy(tail, end, (size_t)(k % STEP * elem));
     for (const uint8_t *p = w; p < end; p += STEP * elem) {
         __builtin_prefetch(p + I16_BLOCK * elem);
+        if (ahead) __builtin_prefetch(ahead + (p - w), 0, 2);
         m = bits(m, p);
     }
     if (k % STEP) m = bits(m, tail);
@@ -188,7 +189,8 @@ INLINE void pack_w(uint8_t *o, size_t part_bytes, float *scale, const uint8_t *w
     for (; k > 0; k -= I16_BLOCK, w += I16_BLOCK * elem, scale += STRIP_W) {
         const int steps = steps_of(k);
         for (int j = 0; j < n; j++)
-            scale[j] = pack_w_block(rows + j * ROW_BYTES, w + (size_t)j * row_bytes, k < I16_BLOCK ? k : I16_BLOCK, elem, load, bits, most);
+            scale[j] =
+                pack_w_block(rows + j * ROW_BYTES, w + (size_t)j * row_bytes, NULL, k < I16_BLOCK ? k : I16_BLOCK, elem, load, bits, most);
         for (int j = n; j < VL; j++) scale[j] = 0;
         put_block(o, part_bytes, rows, steps, STRIP_W, n, VL * (int64_t)steps);
         o += steps * STRIP_W * UNIT_BYTES;
@@ -274,11 +276,12 @@ INLINE void matvec(float *out, int64_t ldo, const uint8_t *w, size_t row_bytes, 
         const int nw = (int)(n_row - r < TILE_W ? n_row - r : TILE_W);
         const uint8_t *xb = x;
         for (int64_t i = 0; i < k; i += I16_BLOCK, xb += ROW_BYTES + SCALE_BYTES) {
-            const int steps = steps_of(k - i);
+            const int64_t kb = k - i < I16_BLOCK ? k - i : I16_BLOCK;
+            const int steps = steps_of(kb);
+            const uint8_t *ahead = w + TILE_W * (row_bytes + (size_t)(i * elem)); /* the next rows front to back: memory sees one stream */
             float scale[TILE_W];
-            for (int j = 0; j < nw; j++)
-                scale[j] = pack_w_block(rows + j * ROW_BYTES, w + (size_t)j * row_bytes + i * elem, k - i < I16_BLOCK ? k - i : I16_BLOCK,
-                                        elem, load, bits, most);
+            for (int j = 0; j < nw; j++, ahead += kb * elem)
+                scale[j] = pack_w_block(rows + j * ROW_BYTES, w + (size_t)j * row_bytes + i * elem, ahead, kb, elem, load, bits, most);
             for (int m = 0; m < n; m++) {
                 const uint8_t *xm = xb + (size_t)m * ldx;
                 vi a[TILE_W];
