@@ -22,7 +22,7 @@ enum {
     DECODE_COLS = 1024, /* elements of a row that are decoded at once: whole blocks of any type, and of scales */
     LANES_MAX = VEC_BYTES_MAX / 4,
     SUM_LEVELS_MAX = 5,        /* pending sums of a tree over LANES_MAX leaves, and the one being made */
-    TOGETHER_BYTES = 20 << 10, /* stay in an L1 of 32 KiB beside a panel's part and sums */
+    TOGETHER_BYTES = 20 << 10, /* of a strip, in lanes taken together: stays in an L1 of 32 KiB beside a panel's part and sums */
     PART_PAD = 64              /* keeps the parts' beginnings in different sets of a cache */
 };
 
@@ -70,12 +70,14 @@ static void store(const mm_job *j, const float *raw, int64_t x_row, int64_t w_ro
                      j->ep.accumulate);
 }
 
+static const uint8_t *weight_row(const mm_job *j, int64_t r) { return (const uint8_t *)j->w->data + (size_t)r * j->w->row_bytes; }
+
 /* Elements [k0, k0 + k) of rows [r0, r0 + nr), rows k apart. */
 static void decode_rows(const mm_job *j, float *out, int64_t r0, int64_t nr, int64_t k0, int64_t k)
 {
-    const uint8_t *w = (const uint8_t *)j->w->data + dtype_row_bytes(j->w->type, k0);
+    const size_t at = dtype_row_bytes(j->w->type, k0);
 
-    for (int64_t r = 0; r < nr; r++) j->to_f32(out + r * k, w + (size_t)(r0 + r) * j->w->row_bytes, k);
+    for (int64_t r = 0; r < nr; r++) j->to_f32(out + r * k, weight_row(j, r0 + r) + at, k);
 }
 
 /* ---- few rows ---- */
@@ -102,7 +104,7 @@ static void few_part(void *arg, int i_thread, int n_thread)
     (void)n_thread;
     while ((task = task_runs_take(&j->runs, i_thread, &at)) >= 0) {
         const int64_t r0 = task * j->task_rows, nr = min64(j->task_rows, j->w->n_row - r0);
-        if (!j->to_f32) few_rows(j, raw, (const uint8_t *)j->w->data + (size_t)r0 * j->w->row_bytes, j->w->row_bytes, r0, nr);
+        if (!j->to_f32) few_rows(j, raw, weight_row(j, r0), j->w->row_bytes, r0, nr);
         for (int64_t r = 0; j->to_f32 && r < nr; r += fit) {
             decode_rows(j, decoded, r0 + r, min64(fit, nr - r), 0, j->k);
             few_rows(j, raw, decoded, (size_t)j->k * sizeof(float), r0 + r, min64(fit, nr - r));
@@ -133,6 +135,9 @@ static int64_t panel_row(const mm_job *j, int64_t i) { return i * j->panel_rows 
 
 /* A part of `rows` rows, whole cache lines */
 static size_t part_bytes(const mm_job *j, int64_t rows) { return mo_round_up((size_t)(rows * j->n_step) * UNIT_BYTES, 64) + PART_PAD; }
+
+/* Floats that the sums of a tile need, with those that wait */
+static int64_t tile_sums(const mm_job *j) { return (int64_t)j->t->tile_x * j->strip_w * SUM_LEVELS_MAX; }
 
 static float *x_scales(const mm_job *j) { return (float *)(j->c->x_pack + (size_t)j->c->k.n_lane * j->part_x); }
 
@@ -176,9 +181,7 @@ static void pack_strip(const mm_job *j, const strip *s, float *decoded)
         const int n = (int)min64(lanes, s->nr - r);
         uint8_t *o = s->panel + (size_t)r * UNIT_BYTES;
 
-        if (!j->to_f32)
-            j->t->pack_w(o, j->part_w, s->scale + r, (const uint8_t *)j->w->data + (size_t)(s->r0 + r) * j->w->row_bytes, j->w->row_bytes,
-                         n, j->k);
+        if (!j->to_f32) j->t->pack_w(o, j->part_w, s->scale + r, weight_row(j, s->r0 + r), j->w->row_bytes, n, j->k);
         for (int64_t k0 = 0; j->to_f32 && k0 < j->k; k0 += DECODE_COLS) {
             const int64_t k = min64(DECODE_COLS, j->k - k0), step = k0 / j->t->k_step;
             decode_rows(j, decoded, s->r0 + r, n, k0, k);
@@ -214,7 +217,6 @@ static void tile_lanes(const mm_job *j, strip *s, float *sum, int64_t x0, int n,
  * tile stay there too. */
 static void strip_panels(const mm_job *j, strip *s, float *sums, int64_t i0, int64_t i1)
 {
-    const int64_t tile_sums = (int64_t)j->t->tile_x * j->strip_w * SUM_LEVELS_MAX;
     const int lanes = j->c->k.n_lane;
     int together = 1;
 
@@ -223,7 +225,7 @@ static void strip_panels(const mm_job *j, strip *s, float *sums, int64_t i0, int
         for (int64_t i = i0; i < i1; i++) {
             const int64_t x0 = panel_row(j, i);
             const int n = (int)(panel_row(j, i + 1) - x0);
-            float *sum = sums + (i - i0) * tile_sums;
+            float *sum = sums + (i - i0) * tile_sums(j);
 
             tile_lanes(j, s, sum, x0, n, c0, c0 + together);
             for (int r = 0; c0 + together == lanes && r < n; r++) store(j, sum + r * j->strip_w, x0 + r, s->r0, s->nr);
@@ -235,7 +237,7 @@ static void many_part(void *arg, int i_thread, int n_thread)
     mm_job *j = arg;
     strip s = { .panel = j->c->scratch[i_thread], .scale = (float *)(j->c->scratch[i_thread] + (size_t)j->c->k.n_lane * j->part_w) };
     float *sums = (float *)(s.panel + W_PANEL_BYTES), *decoded = (float *)(s.panel + W_PANEL_BYTES + SUMS_BYTES);
-    const int64_t run = SUMS_BYTES / ((int64_t)j->t->tile_x * j->strip_w * SUM_LEVELS_MAX * 4);
+    const int64_t run = SUMS_BYTES / 4 / tile_sums(j);
     int64_t task;
 
     while ((task = atomic_fetch_add_explicit(&j->next, 1, memory_order_relaxed)) < j->n_task) {
@@ -245,8 +247,8 @@ static void many_part(void *arg, int i_thread, int n_thread)
 
         s.r0 = task / j->n_split_x * j->strip_w;
         s.nr = min64(j->strip_w, j->w->n_row - s.r0);
-        s.ahead = (const uint8_t *)j->w->data + (size_t)next * j->w->row_bytes;
-        s.ahead_end = s.ahead + (size_t)min64(j->strip_w, j->w->n_row - next) * j->w->row_bytes;
+        s.ahead = weight_row(j, next);
+        s.ahead_end = weight_row(j, min64(next + j->strip_w, j->w->n_row));
         s.ahead_step = min64(64, ceil_div(s.ahead_end - s.ahead, (i1 - i0) * j->c->k.n_lane * j->n_step));
 
         pack_strip(j, &s, decoded);
@@ -273,16 +275,16 @@ static size_t packed_bytes(const mm_job *j, int64_t rows)
     return (size_t)j->c->k.n_lane * part_bytes(j, rows) + (size_t)(rows * j->n_block) * 4;
 }
 
-/* What multiplies a dense weight: its type's kernels, else F32's on decoded rows */
+/* What multiplies a weight: its type's kernels, else F32's on decoded rows; NULL: those for int8 activations */
 static const matmul_type *dense_type(const cpu_backend *c, const weight *w)
 {
+    if (cpu_quant_of(c, w)) return NULL;
     return c->k.matmul[c->k.matmul[w->type] ? w->type : (int)MO_F32];
 }
 
 /* Weights of one dense_type: x is packed once for them all, in chunks that fit x_pack. */
-static void matmul_dense(cpu_backend *c, const matmul_part *part, int n_part, const float *x, int64_t ldx, int64_t n)
+static void matmul_dense(cpu_backend *c, const matmul_type *t, const matmul_part *part, int n_part, const float *x, int64_t ldx, int64_t n)
 {
-    const matmul_type *t = dense_type(c, part->w);
     mm_job j = { .c = c, .t = t, .ldx = ldx, .k = part->w->n_col, .strip_w = TILE_V * c->k.n_lane };
     int64_t rows = n;
     bool few;
@@ -293,7 +295,7 @@ static void matmul_dense(cpu_backend *c, const matmul_part *part, int n_part, co
     j.part_w = part_bytes(&j, j.strip_w);
     few = n <= t->n_few || packed_bytes(&j, j.strip_w) > W_PANEL_BYTES;
     if (few) rows = min64(t->n_few, (int64_t)(X_PACK_BYTES / j.row_bytes));
-    while (packed_bytes(&j, rows) > X_PACK_BYTES && !few) rows = ceil_div(rows, 2); /* even chunks */
+    while (!few && packed_bytes(&j, rows) > X_PACK_BYTES) rows = ceil_div(rows, 2); /* even chunks */
     for (int64_t i = 0; i < n; i += rows) {
         j.n = min64(rows, n - i);
         j.x = x + i * ldx;
@@ -316,11 +318,11 @@ void cpu_matmul_group(backend *be, const matmul_part *part, int n_part, const fl
     cpu_backend *c = cpu_of(be);
 
     for (int i = 0, k; i < n_part; i = k) { /* runs of one way */
-        const bool quant = cpu_quant_of(c, part[i].w);
-        for (k = i + 1; k < n_part && !!cpu_quant_of(c, part[k].w) == quant; k++)
-            if (!quant && dense_type(c, part[k].w) != dense_type(c, part[i].w)) break;
-        if (quant) cpu_matmul_quant(c, part + i, k - i, x, ldx, n);
-        else matmul_dense(c, part + i, k - i, x, ldx, n);
+        const matmul_type *t = dense_type(c, part[i].w);
+        for (k = i + 1; k < n_part && dense_type(c, part[k].w) == t; k++) {
+        }
+        if (t) matmul_dense(c, t, part + i, k - i, x, ldx, n);
+        else cpu_matmul_quant(c, part + i, k - i, x, ldx, n);
     }
 }
 
