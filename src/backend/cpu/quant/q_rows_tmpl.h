@@ -438,7 +438,7 @@ Q_INLINE void rows_8_blocks(vf *y, const unpack_at *at, const uint8_t *x, const 
         vi a[ROWS_X_MAX][2][4];
         Q_UNROLL
         for (int e = 0; e < 4; e++) {
-            ask(at, 4 * g + e, 8 * t.bytes);
+            ask(at, 4 * g + e, n_block * t.bytes);
             Q_UNROLL
             for (int h = 0; h < 2; h++) {
                 vu lo, hi;
