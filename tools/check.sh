@@ -139,6 +139,7 @@ step_fuzz() {
     each fuzz_one "${fuzzers[@]}"
 }
 
+# seconds: step_fuzz's
 fuzz_one() {
     local name=${1##*/fuzz_}
     mkdir -p "$BUILD/fuzz/corpus/$name" "$BUILD/fuzz/found"

@@ -39,8 +39,9 @@ typedef struct tile_in {
 
 /* How one weight type is multiplied.
  *
- * The inner dimension is walked in steps of `k_step` elements, a vector of n_lane units; the last step is padded with zeros. Lane l multiplies and adds the l-th units of all steps, a chain; the lanes' sums are
- * then added as a binary tree, in the order of vf_hsum4. Every output is that, whoever makes it:
+ * The inner dimension is walked in steps of `k_step` elements, a vector of n_lane units; the last step is padded with zeros. Lane l
+ * multiplies and adds the l-th units of all steps, a chain; the lanes' sums are then added as a binary tree, in the order of vf_hsum4.
+ * Every output is that, whoever makes it:
  *   matvec  walks k once with a vector accumulator per output, its chains side by side: weights are read as they are stored;
  *   tile    walks one chain with a vector of outputs side by side, so a unit of x is read once for all of them: for that, panels
  *           are sorted by lanes. Sums that wait for their neighbour in the tree are kept in memory meanwhile.

@@ -23,7 +23,7 @@
  *     lane_sums(lo, hi)                   sums of the two elements of each lane in that order
  *     bits_max16, bits_max32(m, p)        running largest magnitude of the step at p, as bits: they order like the numbers, NaN above all
  *     fold16, fold32(m)                   the largest of m's 128-bit parts, element by element
- *     vi_load, vi_all(p)                  ; the unit at p in every lane
+ *     vi_load(p), vi_all(p)               a step; the unit at p in every lane
  *     dot(&acc, w, x)                     adds the products of a step; dot_last: where x is not needed any more
  */
 enum {
