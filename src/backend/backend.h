@@ -202,8 +202,8 @@ struct backend {
  * int8: as fast, and F16/BF16/F32 weights become int8 when they are bound, one scale for 256 columns of a row; activations are
  * rounded to int8 too, one scale for 64 (quant/q_dense_tmpl.h). All instruction sets give the same products. Packing takes all threads;
  * after each weight `packed` (NULL: nobody asks) is called with the bytes it took, from the thread that binds.
- * exact_quant: multiply block-quantised weights as the float32 they stand for; else their activations are rounded to int8
- * blocks first, as everybody does, which is several times faster. */
+ * exact_quant: multiply block-quantised weights as the float32 they stand for, several times slower. Else their activations are rounded: to
+ * 16 bits on AVX-512 VNNI where that costs little (cpu_words_are_fast), to int8 elsewhere and with `int8`. */
 typedef struct cpu_backend_opts {
     int n_thread;
     unsigned isa_mask;

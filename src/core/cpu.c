@@ -47,16 +47,27 @@ unsigned cpu_isa(void)
     return isa;
 }
 
-bool cpu_bf16_is_fast(void)
+static bool is_amd(void)
 {
     unsigned max, id[3];
 
     return __get_cpuid(0, &max, &id[0], &id[2], &id[1]) && !memcmp(id, "AuthenticAMD", sizeof id); /* in ebx, edx, ecx */
 }
 
+bool cpu_bf16_is_fast(void) { return is_amd(); }
+
+bool cpu_words_are_fast(void)
+{
+    unsigned a, b, c, d;
+
+    if (!is_amd() || !__get_cpuid(1, &a, &b, &c, &d)) return true;
+    return (a >> 8 & 15) + (a >> 20 & 255) != 0x19; /* family and extended family: AMD APM vol. 3, CPUID leaf 1 */
+}
+
 #elif defined(__aarch64__)
 
 bool cpu_bf16_is_fast(void) { return false; }
+bool cpu_words_are_fast(void) { return false; }
 
 /* fp32 FMA and fp16 conversion are in the base instruction set. Bits: Linux uapi asm/hwcap.h. */
 unsigned cpu_isa(void)
@@ -72,6 +83,7 @@ unsigned cpu_isa(void)
 #else
 
 bool cpu_bf16_is_fast(void) { return false; }
+bool cpu_words_are_fast(void) { return false; }
 unsigned cpu_isa(void) { return MO_ISA_GENERIC; }
 
 #endif

@@ -25,6 +25,10 @@ unsigned cpu_isa(void); /* CPU and OS state (XGETBV) both checked */
  * Emerald Rapids (12 instructions of either in 8.9 and 2.2 ns), whose like have AMX for that. */
 bool cpu_bf16_is_fast(void);
 
+/* Whether AVX-512 VNNI is taken to multiply words at a rate that makes up for being half that of bytes: not on Zen 4, whose two units of
+ * 256 bits are the limit of either (AMD family 19h); elsewhere other instructions limit what bytes reach. */
+bool cpu_words_are_fast(void);
+
 /* "generic,avx2" -> mask of what may be used; unknown names return -1. "all" or NULL gives MO_ISA_ALL. */
 int64_t cpu_isa_parse(const char *list);
 

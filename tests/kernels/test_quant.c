@@ -1,5 +1,6 @@
-/* Block-quantised weights: every instruction set against plain C to the bit, against sums in double within the rounding of
- * the activations, batches against single rows, and the values at which integer sums could overflow. */
+/* Block-quantised weights: with int8 every instruction set against plain C to the bit, and so the kernels of 16-bit activations among
+ * themselves; either against sums in double within the rounding of the activations, batches against single rows, and the values at
+ * which integer sums could overflow. */
 #include "../test.h"
 #include "kernel_test.h"
 
@@ -13,60 +14,64 @@ void quant_init_avx_vnni_emulated(quant_table t);
 #endif
 #ifdef HAVE_AVX512_VNNI_EMULATED
 void quant_init_avx512_vnni_emulated(quant_table t);
+void quant_init_avx512_words_emulated(quant_table t);
 #endif
 
+/* Those of int8 first. Other kernels are plain C's, or what isa_cases has. */
 static struct {
     const char *name;
     kernels k;
-} sets[ISA_CASE_MAX + 4];
+    bool words; /* activations of 16 bits */
+} sets[ISA_CASE_MAX + 6];
 static int n_set;
 
-/* Float kernels differ in more ways than quantised ones. */
-static bool is_new(const kernels *k)
+/* A set with the kernels of `isa` that are not there yet */
+static void add_isa(const char *name, const kernels *k, unsigned isa, bool words)
 {
-    for (int i = 0; i < n_set; i++)
-        if (!memcmp(sets[i].k.quant, k->quant, sizeof k->quant)) return false;
-    return true;
+    sets[n_set].name = name;
+    sets[n_set].k = *k;
+    sets[n_set].words = words;
+    quant_init(sets[n_set].k.quant, isa, words);
+    for (int i = 0; i < n_set; i++) /* float kernels differ in more ways than quantised ones */
+        if (!memcmp(sets[i].k.quant, sets[n_set].k.quant, sizeof k->quant)) return;
+    n_set++;
+}
+
+static inline void add_emulated(const char *name, void (*init)(quant_table t), bool words)
+{
+    sets[n_set].name = name;
+    sets[n_set].k = isa_cases[0].k;
+    sets[n_set].words = words;
+    init(sets[n_set++].k.quant);
 }
 
 static void sets_init(void)
 {
     isa_cases_init();
-    for (int i = 0; i < n_isa_case; i++) {
-        if (!is_new(&isa_cases[i].k)) continue;
-        sets[n_set].name = isa_cases[i].name;
-        sets[n_set++].k = isa_cases[i].k;
-    }
+    for (int i = 0; i < n_isa_case; i++) add_isa(isa_cases[i].name, &isa_cases[i].k, isa_cases[i].k.isa, false);
 #ifdef __aarch64__
     for (int i = 0; i < 2; i++) {
         const unsigned isa = MO_ISA_NEON | MO_ISA_DOTPROD | (i ? (unsigned)MO_ISA_I8MM : 0);
-        if ((cpu_isa() & isa) != isa) continue;
-        sets[n_set].name = i ? "i8mm" : "dotprod";
-        kernels_init(&sets[n_set++].k, isa, false);
+        if ((cpu_isa() & isa) == isa) add_isa(i ? "i8mm" : "dotprod", &isa_cases[0].k, isa, false);
     }
 #endif
 #ifdef __x86_64__
-    for (int i = 0; i < 2; i++) {
-        const unsigned isa = MO_ISA_AVX2 | (i ? MO_ISA_AVX512 | MO_ISA_AVX512_VNNI : (unsigned)MO_ISA_AVX_VNNI);
-        if ((cpu_isa() & isa) == isa) {
-            sets[n_set].name = i ? "avx512_vnni" : "avx_vnni";
-            kernels_init(&sets[n_set].k, isa, false);
-            if (is_new(&sets[n_set].k)) n_set++;
-            continue;
-        }
-        if (!(cpu_isa() & MO_ISA_AVX2)) continue;
-        sets[n_set].k = isa_cases[0].k;
+    {
+        const unsigned vnni = MO_ISA_AVX2 | MO_ISA_AVX_VNNI, vnni_512 = MO_ISA_AVX2 | MO_ISA_AVX512 | MO_ISA_AVX512_VNNI;
+
+        if ((cpu_isa() & vnni) == vnni) add_isa("avx_vnni", &isa_cases[0].k, vnni, false);
 #ifdef HAVE_AVX_VNNI_EMULATED
-        if (!i) {
-            sets[n_set].name = "avx_vnni (emulated)";
-            quant_init_avx_vnni_emulated(sets[n_set++].k.quant);
-        }
+        else if (cpu_isa() & MO_ISA_AVX2) add_emulated("avx_vnni (emulated)", quant_init_avx_vnni_emulated, false);
 #endif
-#ifdef HAVE_AVX512_VNNI_EMULATED
-        if (i) {
-            sets[n_set].name = "avx512_vnni (emulated)";
-            quant_init_avx512_vnni_emulated(sets[n_set++].k.quant);
+        if ((cpu_isa() & vnni_512) == vnni_512) {
+            add_isa("avx512_vnni", &isa_cases[0].k, vnni_512, false);
+            add_isa("avx512_vnni, 16 bits", &isa_cases[0].k, vnni_512, true);
         }
+#ifdef HAVE_AVX512_VNNI_EMULATED
+        else if (cpu_isa() & MO_ISA_AVX2) {
+            add_emulated("avx512_vnni (emulated)", quant_init_avx512_vnni_emulated, false);
+        }
+        if (cpu_isa() & MO_ISA_AVX2) add_emulated("avx512_vnni, 16 bits (emulated)", quant_init_avx512_words_emulated, true);
 #endif
     }
 #endif
@@ -126,6 +131,22 @@ static void multiply(const kernels *k, int n_thread, int32_t type, const uint8_t
     be->ops->weight_free(be, &ww);
 }
 
+/* What 16 bits may move each by: all of them have a scale that lets |x|, their sum and sums of 16 and 32 fit (q_words_tmpl.h) */
+REFERENCE static double rounding_words(const float *x, int64_t n)
+{
+    double all = 0, total = 0, most = 0, from;
+
+    for (int64_t e = 0; e < n; e++) all = fmax(all, fabs((double)x[e])), total += fabs((double)x[e]);
+    from = fmax(all / 32767, total / ((1 << 19) - 256));
+    for (int64_t e = 0; e < n; e += 16) {
+        double a = 0, b = 0;
+        for (int64_t i = e; i < e + 16; i++) a += x[i];
+        for (int64_t i = e / 32 * 32; i < e / 32 * 32 + 32; i++) b += x[i];
+        most = fmax(most, fmax(fabs(a), fabs(b)));
+    }
+    return fmax(from, (most + 16 * from) / 32700 * 1.001) * 0.5001;
+}
+
 /* What rounding n activations with one scale may move each by: blocks of 32 keep their largest steps of 4 out of the scale */
 REFERENCE static double rounding(const float *x, int64_t n)
 {
@@ -144,8 +165,8 @@ REFERENCE static double rounding(const float *x, int64_t n)
 }
 
 /* Half a step of the activations' rounding for every weight, and float32 sums. */
-REFERENCE static bool within_rounding(const char *what, int32_t type, const uint8_t *w, int64_t m, int64_t k, const float *x, int64_t n,
-                                      const float *y)
+REFERENCE static bool within_rounding(const char *what, bool words, int32_t type, const uint8_t *w, int64_t m, int64_t k, const float *x,
+                                      int64_t n, const float *y)
 {
     const int64_t block = dtype_get(type)->n_block;
     float *wf = new_f(m * k, 0);
@@ -154,7 +175,11 @@ REFERENCE static bool within_rounding(const char *what, int32_t type, const uint
 
     dtype_to_f32(wf, w, type, m * k);
     for (int64_t i = 0; i < n && ok; i++) {
-        for (int64_t b = 0; b < k; b += block) step[b / block] = rounding(x + i * k + b, block);
+        for (int64_t b = 0; b < k; b += block) {
+            const int64_t chunk = b / Q_CHUNK * Q_CHUNK;
+            step[b / block] =
+                words ? rounding_words(x + i * k + chunk, k - chunk < Q_CHUNK ? k - chunk : Q_CHUNK) : rounding(x + i * k + b, block);
+        }
         for (int64_t r = 0; r < m && ok; r++) {
             double s = 0, bound = 0, size = 0;
             for (int64_t b = 0; b < k; b += block) {
@@ -189,9 +214,10 @@ static bool one_shape(int32_t type, int64_t m, int64_t k, int64_t n, int fill, c
 
     if (given_x) memcpy(x, given_x, (size_t)(n * k) * sizeof *x);
     for (int s = 0; s < n_set && ok; s++) {
+        const bool first = !s || sets[s].words != sets[s - 1].words; /* of a family, whose bits the others have */
         snprintf(what, sizeof what, "%s %s m %d k %d n %d", sets[s].name, dtype_get(type)->name, (int)m, (int)k, (int)n);
-        multiply(&sets[s].k, s ? 2 : 1, type, w, m, k, x, n, s ? got : want);
-        if (!s) ok = within_rounding(what, type, w, m, k, x, n, want) && guard_ok(want, m * n);
+        multiply(&sets[s].k, s ? 2 : 1, type, w, m, k, x, n, first ? want : got);
+        if (first) ok = within_rounding(what, sets[s].words, type, w, m, k, x, n, want) && guard_ok(want, m * n);
         else ok = same_bits(what, got, want, m * n) && guard_ok(got, m * n);
         for (int64_t i = 0; i < n && ok; i += 1 + n / 7) { /* alone = in the batch */
             multiply(&sets[s].k, 1, type, w, m, k, x + i * k, 1, one);
@@ -265,6 +291,25 @@ TEST(sums_of_16_bits)
                 for (size_t f = 0; f < sizeof fill / sizeof *fill; f++) CHECK(one_shape(super[t], 18, K, N, fill[f], x));
         }
     free_f(x, 0);
+}
+
+/* The largest sum of a chunk's products with 16 bits: Q6_K's -32 times -128, and activations that share the most. */
+TEST(sums_of_a_chunk)
+{
+    enum { K = 512, M = 40, N = 13, BYTES = 210 };
+    uint8_t *w = blocks_new(MO_Q6_K, M, K, 0);
+    float *x = new_f(N * K, 0), *y = guard_new(N * M);
+
+    for (int b = 0; b < M * K / Q_CHUNK; b++) memset(w + b * BYTES + 192, 0x80, 16);
+    for (int i = 0; i < N; i++)
+        for (int e = 0; e < K; e++) x[i * K + e] = i % 3 == 0 ? 1 : i % 3 == 1 ? (e % 16 == 3 ? 5 : 0.01f) : e % 2 ? -1 : 1;
+    for (int s = 0; s < n_set; s++)
+        for (int n = 1; n <= N; n += 12) {
+            multiply(&sets[s].k, 2, MO_Q6_K, w, M, K, x, n, y);
+            CHECK(within_rounding(sets[s].name, sets[s].words, MO_Q6_K, w, M, K, x, n, y));
+        }
+    CHECK(guard_ok(y, N * M));
+    free(w), free_f(x, 0), guard_free(y);
 }
 
 /* Channels many times as large as their neighbours, as trained models have them, in some of the rows only */
@@ -389,7 +434,7 @@ static bool one_dense(int32_t type, int64_t m, int64_t k, int64_t n)
     char what[160];
     bool ok = true;
 
-    for (int s = 0; s < n_set && ok; s++) {
+    for (int s = 0; s < n_set && !sets[s].words && ok; s++) {
         kernels kk = sets[s].k;
         kk.int8 = true;
         snprintf(what, sizeof what, "%s int8 %s m %d k %d n %d", sets[s].name, dtype_get(type)->name, (int)m, (int)k, (int)n);
@@ -420,7 +465,7 @@ TEST(dense_strange)
 {
     enum { M = 36, K = 515, N = 14 };
 
-    for (int s = 0; s < n_set; s++) {
+    for (int s = 0; s < n_set && !sets[s].words; s++) {
         float *wf = new_f(M * K, 0), *x = new_f(N * K, 0), *y = guard_new(N * M), *plain = guard_new(N * M);
         kernels kk = sets[s].k;
         kk.int8 = true;
@@ -512,6 +557,7 @@ int main(void)
     RUN(rows_of_part_chunks);
     RUN(extremes);
     RUN(sums_of_16_bits);
+    RUN(sums_of_a_chunk);
     RUN(outliers);
     RUN(strange_activations);
     RUN(epilogue_and_strides);

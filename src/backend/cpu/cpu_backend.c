@@ -214,8 +214,7 @@ mo_status cpu_backend_new(backend **out, const cpu_backend_opts *opts, mo_error 
     kernels k;
     mo_status st;
 
-    kernels_init(&k, cpu_isa() & opts->isa_mask, opts->fast || opts->int8);
-    k.int8 = opts->int8;
+    kernels_init(&k, cpu_isa() & opts->isa_mask, opts->int8 ? KERNELS_INT8 : opts->fast ? KERNELS_FAST : KERNELS_FLOAT32);
     if (opts->exact_quant) memset(k.quant, 0, MO_DTYPE_COUNT * sizeof *k.quant);
     if ((st = cpu_backend_new_kernels(out, &k, opts->n_thread, err)) != MO_OK) return st;
     cpu_of(*out)->packed = opts->packed;

@@ -98,7 +98,7 @@ typedef struct kernels {
     int attn_rows;
 
     const matmul_type *matmul[MO_DTYPE_COUNT]; /* NULL: no kernel for this type */
-    quant_table quant;                         /* block types times int8 activations; goes before matmul[] */
+    quant_table quant;                         /* block types times 8- or 16-bit activations; goes before matmul[] */
     bool int8;                                 /* dense weights become quant[QUANT_DENSE]'s when they are bound */
 
     /* y[i] = epilogue of raw[i], i < n; bias may be NULL. Order as in backend.h. */
@@ -135,8 +135,10 @@ typedef struct kernels {
     void (*attn_pack_v_pairs)(void *vp, const float *v, int64_t ldv, int n_key, int head_dim, int hd_pad);
 } kernels;
 
-/* Every slot from generic, then what the instruction sets in `isa` beat. fast: see cpu_backend_opts. */
-void kernels_init(kernels *k, unsigned isa, bool fast);
+/* Every slot from generic, then what the instruction sets in `isa` beat. See cpu_backend_opts: float32 for dense weights; its `fast`; its
+ * `int8`. */
+typedef enum kernels_mode { KERNELS_FLOAT32, KERNELS_FAST, KERNELS_INT8 } kernels_mode;
+void kernels_init(kernels *k, unsigned isa, kernels_mode mode);
 
 /* One per file of kernels; each overwrites the slots it has. */
 void kernels_init_generic(kernels *k);

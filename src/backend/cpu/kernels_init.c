@@ -5,8 +5,10 @@
 
 #include "core/cpu.h"
 
-void kernels_init(kernels *k, unsigned isa, bool fast)
+void kernels_init(kernels *k, unsigned isa, kernels_mode mode)
 {
+    const bool fast = mode != KERNELS_FLOAT32;
+
     memset(k, 0, sizeof *k);
     kernels_init_generic(k);
 #if defined(__x86_64__)
@@ -25,6 +27,7 @@ void kernels_init(kernels *k, unsigned isa, bool fast)
 #elif defined(__aarch64__)
     if (isa & MO_ISA_NEON) kernels_init_neon(k);
 #endif
-    k->isa |= quant_init(k->quant, isa);
+    k->isa |= quant_init(k->quant, isa, mode != KERNELS_INT8 && cpu_words_are_fast());
+    k->int8 = mode == KERNELS_INT8;
     (void)fast;
 }

@@ -1,9 +1,5 @@
 /* Activations to int8 chunks (q_act). Plain loops; the compiler makes vectors of them. */
 
-/* 1.5 * 2^23: adding it rounds to an integer (nearest, ties to even) that stands in the low bits. */
-#define Q_MAGIC      12582912.0f
-#define Q_MAGIC_BITS 0x4b400000
-
 /* n elements with one scale; q of 32 bits, so that the loops vectorise */
 static float act_scale(int32_t *q, const float *x, int n)
 {

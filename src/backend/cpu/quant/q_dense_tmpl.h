@@ -119,10 +119,7 @@ Q_INLINE void dense_any(float *acc, const uint8_t *p, const uint8_t *x, int n, i
     }
 }
 
-static void dense_tile(float *acc, const q_panel *p, const uint8_t *x, int n, int n_col)
-{
-    dense_any(acc, (const uint8_t *)(const void *)p, x, n, n_col);
-}
+static void dense_tile(float *acc, const void *p, const uint8_t *x, int n, int n_col) { dense_any(acc, p, x, n, n_col); }
 
 static void dense_matvec(float *out, int64_t ldo, const uint8_t *w, size_t rb, int64_t n_row, const uint8_t *x, size_t ldx, int n,
                          int64_t k)
@@ -141,6 +138,7 @@ static void dense_matvec(float *out, int64_t ldo, const uint8_t *w, size_t rb, i
 
 static const quant_kernel kernel_dense = {
     .name = "int8",
+    .panel_rows = Q_ROWS,
     .n_strip = 4,
     .tile_x = Q_DENSE_X,
     .few_bytes = sizeof(dense_act),

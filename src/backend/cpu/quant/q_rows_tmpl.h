@@ -35,6 +35,18 @@ Q_INLINE vi sums_of_16(const vi u[4])
     return PARTS(a, b, 0, 2, 4, 6) + PARTS(a, b, 1, 3, 5, 7);
 }
 
+/* The same four to one for each quarter of their lanes */
+Q_INLINE void sums_of_quarters(vi s[4], const vi u[4])
+{
+    const vi a = PARTS(u[0], u[1], 0, 1, 4, 5), b = PARTS(u[0], u[1], 2, 3, 6, 7), c = PARTS(u[2], u[3], 0, 1, 4, 5),
+             d = PARTS(u[2], u[3], 2, 3, 6, 7);
+
+    s[0] = PARTS(a, c, 0, 2, 4, 6);
+    s[1] = PARTS(a, c, 1, 3, 5, 7);
+    s[2] = PARTS(b, d, 0, 2, 4, 6);
+    s[3] = PARTS(b, d, 1, 3, 5, 7);
+}
+
 Q_INLINE vu z_load(const void *p)
 {
     vu v;
@@ -288,8 +300,8 @@ Q_INLINE void rows_x_make(rows_x *o, const uint8_t *x, const int sub, const int 
     o->d = a->d[0];
 }
 
-/* sum over sub-blocks of min times sum of x: a lane a row */
-Q_INLINE vi rows_min(const rows_head *h, const rows_x *x, const int n_word, const int off, const int shift)
+/* sum over sub-blocks of min times sum of x, two of which are a pair: a lane a row */
+Q_INLINE vi rows_min(const rows_head *h, const vi *pair, const int n_word, const int off, const int shift)
 {
     vi t = { 0 };
 
@@ -301,7 +313,7 @@ Q_INLINE vi rows_min(const rows_head *h, const rows_x *x, const int n_word, cons
             a = (vu)_mm512_slli_epi16(_mm512_sub_epi16((__m512i)a, _mm512_set1_epi16(32)), shift);
             b = (vu)_mm512_slli_epi16(_mm512_sub_epi16((__m512i)b, _mm512_set1_epi16(32)), shift);
         }
-        t = q_dot16(q_dot16(t, (vi)a, x->pair[2 * i]), (vi)b, x->pair[2 * i + 1]);
+        t = q_dot16(q_dot16(t, (vi)a, pair[2 * i]), (vi)b, pair[2 * i + 1]);
     }
     return t;
 }
@@ -358,10 +370,10 @@ Q_INLINE void rows_super(float *out, int64_t ldo, const unpack_at *at, int nr, c
         for (int i = 0; i < n; i++) {
             vi s = sums_of_16(u[i]);
             vf f;
-            if (t.off == OFF_SCALES) s -= rows_min(&h, &xs[i], Q_CHUNK / t.sub / 4, t.off, t.by);
-            if (t.off == OFF_BIAS) s -= t.by * rows_min(&h, &xs[i], Q_CHUNK / t.sub / 4, OFF_FLOAT, 0);
+            if (t.off == OFF_SCALES) s -= rows_min(&h, xs[i].pair, Q_CHUNK / t.sub / 4, t.off, t.by);
+            if (t.off == OFF_BIAS) s -= t.by * rows_min(&h, xs[i].pair, Q_CHUNK / t.sub / 4, OFF_FLOAT, 0);
             f = h.d * __builtin_convertvector(s, vf);
-            if (t.off == OFF_FLOAT) f -= h.m * __builtin_convertvector(rows_min(&h, &xs[i], Q_CHUNK / t.sub / 4, t.off, 0), vf);
+            if (t.off == OFF_FLOAT) f -= h.m * __builtin_convertvector(rows_min(&h, xs[i].pair, Q_CHUNK / t.sub / 4, t.off, 0), vf);
             y[i] += f * xs[i].d;
         }
     }
@@ -416,10 +428,10 @@ Q_INLINE void four_blocks(vu *lo, vu *hi, const uint8_t *b, const size_t at[4], 
     }
 }
 
-/* -bias * sum of x, of 4 blocks, in the first elements of the quarters */
-Q_INLINE vi blocks_start(const q_act *a, int j, const int bias)
+/* -bias * sum of x, of blocks j … j + 3, in the first elements of the quarters */
+Q_INLINE vi blocks_start(const int16_t *sum, int j, const int bias)
 {
-    const vi s = (vi)_mm512_castsi256_si512(_mm256_cvtepi16_epi32(load16(a->sum)));
+    const vi s = (vi)_mm512_castsi256_si512(_mm256_cvtepi16_epi32(load16(sum)));
     const vi at = { j, 0, 0, 0, j + 1, 0, 0, 0, j + 2, 0, 0, 0, j + 3, 0, 0, 0 };
     return (vi)_mm512_maskz_permutexvar_epi32(0x1111, (__m512i)at, (__m512i)s) * -bias;
 }
@@ -454,7 +466,7 @@ Q_INLINE void rows_8_blocks(vf *y, const unpack_at *at, const uint8_t *x, const 
                     vi v = { 0 };
                     v = q_dot8(v, (vi)lo, (vi)z_four(xa->high + 128 * h, 32));
                     v = q_dot8(v, (vi)hi, (vi)z_four(xa->high + 128 * h + 16, 32)) * 128;
-                    if (t.bias) v += blocks_start(&xa->a, 4 * h, t.bias);
+                    if (t.bias) v += blocks_start(xa->a.sum, 4 * h, t.bias);
                     v = q_dot8(v, (vi)lo, (vi)z_four(xa->a.q + 128 * h, 32));
                     a[i][h][e] = q_dot8(v, (vi)hi, (vi)z_four(xa->a.q + 128 * h + 16, 32));
                 }
@@ -472,10 +484,8 @@ Q_INLINE void rows_8_blocks(vf *y, const unpack_at *at, const uint8_t *x, const 
         const q_act *xa = &((const q_act_block *)(const void *)x + i)->a;
         Q_UNROLL
         for (int h = 0; h < 2; h++) {
-            const vi *v = u[i][h];
-            const vi a = PARTS(v[0], v[1], 0, 1, 4, 5), b = PARTS(v[0], v[1], 2, 3, 6, 7), c = PARTS(v[2], v[3], 0, 1, 4, 5),
-                     d = PARTS(v[2], v[3], 2, 3, 6, 7);
-            const vi s[4] = { PARTS(a, c, 0, 2, 4, 6), PARTS(a, c, 1, 3, 5, 7), PARTS(b, d, 0, 2, 4, 6), PARTS(b, d, 1, 3, 5, 7) };
+            vi s[4];
+            sums_of_quarters(s, u[i][h]);
             Q_UNROLL
             for (int j = 0; j < 4; j++) {
                 if (4 * h + j >= n_block) continue;

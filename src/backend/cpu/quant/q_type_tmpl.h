@@ -39,8 +39,9 @@ Q_INLINE float T_FN(factor)(const uint8_t *b) { return q_f16(b + T_D); }
 #define T_MANY (T_SIGNED && Q_WIDE_SIGNED ? sizeof(q_act_wide) : sizeof(T_ACT))
 
 #if T_SIGNED && Q_WIDE_SIGNED
-static void T_FN(unpack_many)(q_panel *p, const uint8_t *w, size_t rb, int n, int n_col)
+static void T_FN(unpack_many)(void *panel, const uint8_t *w, size_t rb, int n, int n_col)
 {
+    q_panel *p = panel;
     row_buf row[Q_ROWS];
 
     if (n < Q_ROWS) {
@@ -76,24 +77,11 @@ static void T_FN(unpack_many)(q_panel *p, const uint8_t *w, size_t rb, int n, in
 #else
 static __attribute__((noinline)) void T_FN(fill)(const unpack_at *u) { T_FN(unpack)(u); }
 
-/* n <= Q_ROWS rows; those missing become zero */
-static void T_FN(fill_rows)(unpack_at u, int n)
+static void T_FN(unpack_many)(void *panel, const uint8_t *w, size_t rb, int n, int n_col)
 {
-    uint8_t rows[Q_ROWS * T_CHUNK];
-    const size_t bytes = (size_t)T_CHUNK * (size_t)u.n_col / Q_CHUNK;
+    q_panel *p = panel;
 
-    if (n < Q_ROWS) {
-        memset(rows, 0, sizeof rows);
-        for (int r = 0; r < n; r++) memcpy(rows + r * T_CHUNK, u.w + (size_t)r * u.rb, bytes);
-        u.w = rows;
-        u.rb = T_CHUNK;
-    }
-    T_FN(fill)(&u);
-}
-
-static void T_FN(unpack_many)(q_panel *p, const uint8_t *w, size_t rb, int n, int n_col)
-{
-    T_FN(fill_rows)((unpack_at){ .p = p, .w = w, .rb = rb, .n_col = n_col, .ahead = w + T_CHUNK, .ahead_step = rb }, n);
+    fill_rows((unpack_at){ .p = p, .w = w, .rb = rb, .n_col = n_col, .ahead = w + T_CHUNK, .ahead_step = rb }, n, T_CHUNK, T_FN(fill));
     Q_PANEL_DONE(p, n_col);
 }
 #endif
@@ -107,7 +95,7 @@ static void T_FN(unpack_many)(q_panel *p, const uint8_t *w, size_t rb, int n, in
 #else
 #define TILE_NAME tile
 #endif
-static void T_FN(TILE_NAME)(float *acc, const q_panel *p, const uint8_t *x, int n, int n_col)
+static void T_FN(TILE_NAME)(float *acc, const void *p, const uint8_t *x, int n, int n_col)
 {
 #if T_SUB
 #define TILE_CALL(i) tile_super(acc, Q_ACC, p, x, T_MANY, i, T_SUB, T_N_ADD, T_PANEL_MINS, T_SIGNED, T_JOIN)
@@ -121,7 +109,7 @@ static void T_FN(TILE_NAME)(float *acc, const q_panel *p, const uint8_t *x, int 
 #undef TILE_NAME
 
 #if T_JOIN
-static void T_FN(tile)(float *acc, const q_panel *p, const uint8_t *x, int n, int n_col)
+static void T_FN(tile)(float *acc, const void *p, const uint8_t *x, int n, int n_col)
 {
 #define TILE_CALL(i) tile_super_16(acc, Q_ACC, p, x, T_MANY, i, T_SUB, T_BIAS, T_MINS)
     if (!fits_16(x, T_MANY, n, T_MAX, T_BIAS)) {
@@ -143,7 +131,7 @@ static void T_FN(few_panels)(float *out, int64_t ldo, unpack_at u, int nr, const
     memset(acc, 0, (size_t)n * sizeof *acc);
     for (int64_t c = 0; c < k; c += Q_CHUNK, u.w += T_CHUNK, u.ahead += T_CHUNK, x += ldx) {
         u.n_col = k - c < Q_CHUNK ? (int)(k - c) : Q_CHUNK;
-        T_FN(fill_rows)(u, nr);
+        fill_rows(u, nr, T_CHUNK, T_FN(fill));
         for (int i = 0; i < n; i += Q_TILE_X)
             T_TILE_FN(acc[i], u.p, x + (size_t)i * sizeof(T_ACT), n - i < Q_TILE_X ? n - i : Q_TILE_X, u.n_col);
     }
@@ -194,6 +182,8 @@ static void T_FN(matvec)(float *out, int64_t ldo, const uint8_t *w, size_t rb, i
 
 static const quant_kernel T_FN(kernel) = {
     .name = T_LABEL,
+    .panel_rows = Q_ROWS,
+    .panel_bytes = sizeof(q_panel),
     .n_strip = T_SIGNED && Q_WIDE_SIGNED ? 2 : 4,
     .tile_x = Q_TILE_X,
     .few_bytes = sizeof(T_ACT),

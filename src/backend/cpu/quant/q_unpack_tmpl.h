@@ -7,6 +7,8 @@
  */
 typedef uint32_t vu __attribute__((vector_size(4 * Q_LANES)));
 
+enum { CHUNK_BYTES_MAX = 8 * 34 }; /* of any type: Q8_0 */
+
 #define Z4(n, b, i, j, k, l)                                                                                                               \
     (b) + (i) % 4 + (i) / 4 * (n), (b) + (j) % 4 + (j) / 4 * (n), (b) + (k) % 4 + (k) / 4 * (n), (b) + (l) % 4 + (l) / 4 * (n)
 #if Q_LANES == 16
@@ -61,6 +63,21 @@ Q_INLINE vu words_of(const uint8_t *p, size_t rb)
     for (int r = 0; r < QL; r++) memcpy(&w[r], p + (size_t)r * rb, 4);
     memcpy(&v, w, sizeof v);
     return v;
+}
+
+/* n <= Q_ROWS rows of whole chunks of `chunk` bytes, or what u->n_col says of them; those missing become zero. */
+Q_INLINE void fill_rows(unpack_at u, int n, const int chunk, void (*fill)(const unpack_at *u))
+{
+    uint8_t rows[Q_ROWS * CHUNK_BYTES_MAX];
+    const size_t bytes = (size_t)chunk * (size_t)u.n_col / Q_CHUNK;
+
+    if (n < Q_ROWS) {
+        memset(rows, 0, (size_t)(Q_ROWS * chunk));
+        for (int r = 0; r < n; r++) memcpy(rows + r * chunk, u.w + (size_t)r * u.rb, bytes);
+        u.w = rows;
+        u.rb = (size_t)chunk;
+    }
+    fill(&u);
 }
 
 #define EACH_BYTE(v) (0x01010101u * (v))

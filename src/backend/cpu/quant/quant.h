@@ -1,7 +1,11 @@
-/* Matrix products of block-quantised weights with int8 activations: y = W x.
+/* Matrix products of block-quantised weights with activations of 8 or 16 bits: y = W x.
  *
  * Activations are quantised once per call, in chunks of Q_CHUNK = 256 elements; products inside a block of weights are exact
- * integers; each block adds one rounded float32 term to the result, in the order of the blocks:
+ * integers. Integers do not care about order, so the few-rows and the many-rows kernels and every number of threads give the same
+ * bits.
+ *
+ * Two families of kernels. With 16 bits (q_words_tmpl.h; AVX-512 VNNI) a row of x has 13 to 15 of them where it matters and products are
+ * nearly those of float32. With int8 each block adds one rounded float32 term to the result, in the order of the blocks:
  *
  *     legacy blocks (32)   y += (d * I [+ m * S]) * dx[block]     I = sum q x,  S = sum x
  *     super-blocks (256)   y += (d * I [- dmin * M]) * dx         I = sum_j scale_j sum q x,  M = sum_j min_j sum x
@@ -9,8 +13,7 @@
  * For blocks of 32 some elements of x are integers of more than 8 bits (q_act_block): trained models have channels many times
  * as large as their neighbours, and one scale for all would round those away.
  *
- * every product and sum rounded by itself (no fused multiply-adds). Integers do not care about order, so the few-rows and
- * the many-rows kernels, every instruction set and every number of threads give the same bits.
+ * every product and sum rounded by itself (no fused multiply-adds), so every instruction set gives the same bits too.
  *
  * Few rows (matvec): bound by memory; a block is decoded in registers and used for several activation rows (q_matvec_tmpl.h;
  * with 64-byte vectors q_rows_tmpl.h), or in a panel that lives for one use.
@@ -33,12 +36,17 @@
 
 enum {
     Q_CHUNK = 256,
-    Q_ROWS = 16,       /* weight rows of a panel */
+    Q_ROWS = 16,       /* weight rows that are unpacked together; of a panel of bytes */
     Q_FEW_MAX = 16,    /* most activation rows of a matvec call */
-    Q_TILE_X_MAX = 8,  /* most activation rows of a tile call of a block type */
-    Q_ACC = 64,        /* floats between the sums of two activation rows of a tile call */
+    Q_TILE_X_MAX = 8,  /* most activation rows of a tile call of a block type with int8 */
+    Q_ACC = 128,       /* floats between the sums of two activation rows of a tile call: most weight rows of a many-rows task. As often
+                          is x read from beyond L2. */
     Q_DENSE_BLOCK = 64 /* dense weights packed as int8: columns of a block (q_dense_tmpl.h) */
 };
+
+/* 1.5 * 2^23: adding it rounds to an integer (nearest, ties to even) that stands in the low bits. */
+#define Q_MAGIC      12582912.0f
+#define Q_MAGIC_BITS 0x4b400000
 
 /* Where a chunk has one scale, d[ACT_REACH] bounds the sums of products: the largest sum of |q| that `sum` is of. */
 enum { ACT_REACH = 1 };
@@ -86,17 +94,19 @@ typedef struct q_panel {
 /* One weight type. */
 typedef struct quant_kernel {
     const char *name;
-    int n_strip;                  /* panels that share the L1 cache */
+    int panel_rows;               /* weight rows of a panel: Q_ROWS, or more */
+    size_t panel_bytes;           /* where there is unpack */
+    int n_strip;                  /* panels that share the L1 cache; together a divisor of Q_ACC rows */
     size_t few_bytes, many_bytes; /* of one activation chunk, for matvec and tile */
 
     /* x [k] into ceil(k / Q_CHUNK) chunks, `stride` bytes apart */
     void (*pack_few)(void *dst, size_t stride, const float *x, int64_t k);
     void (*pack_many)(void *dst, size_t stride, const float *x, int64_t k);
-    /* n_col <= Q_CHUNK columns (whole blocks) of n <= Q_ROWS weight rows, row_bytes apart; missing rows become zero.
+    /* n_col <= Q_CHUNK columns (whole blocks) of n <= panel_rows weight rows, row_bytes apart; missing rows become zero.
      * NULL: weights are packed already (weight.packed), in the form the tile reads. */
-    void (*unpack)(q_panel *p, const uint8_t *w, size_t row_bytes, int n, int n_col);
+    void (*unpack)(void *panel, const uint8_t *w, size_t row_bytes, int n, int n_col);
     /* acc[i * Q_ACC + j] += panel row j times activation row i; n <= tile_x rows, many_bytes apart */
-    void (*tile)(float *acc, const q_panel *p, const uint8_t *x, int n, int n_col);
+    void (*tile)(float *acc, const void *panel, const uint8_t *x, int n, int n_col);
     int tile_x;
     int n_few; /* activation rows of a matvec call, <= Q_FEW_MAX */
     /* out[i * ldo + r] = weight row r times activation row i, n <= n_few rows few_bytes apart, whose chunks are ldx bytes apart.
@@ -122,12 +132,13 @@ typedef const quant_kernel *quant_table[MO_DTYPE_COUNT + 1]; /* NULL: not multip
 /* One per instruction set; each overwrites the slots it has. */
 void quant_init_generic(quant_table t);
 void quant_init_avx2(quant_table t);
-void quant_init_avx_vnni(quant_table t);    /* 256-bit VNNI, VEX encoding */
-void quant_init_avx512_vnni(quant_table t); /* 512-bit VNNI */
+void quant_init_avx_vnni(quant_table t);     /* 256-bit VNNI, VEX encoding */
+void quant_init_avx512_vnni(quant_table t);  /* 512-bit VNNI */
+void quant_init_avx512_words(quant_table t); /* the same, 16-bit activations; block types only */
 void quant_init_dotprod(quant_table t);
 void quant_init_i8mm(quant_table t);
 
-/* The best of `isa` (MO_ISA_… bits); returns the bits it uses. */
-unsigned quant_init(quant_table t, unsigned isa);
+/* The best of `isa` (MO_ISA_… bits); returns the bits it uses. words: activations of 16 bits where that costs little, else int8. */
+unsigned quant_init(quant_table t, unsigned isa, bool words);
 
 #endif

@@ -22,12 +22,15 @@ static const quant_set sets[] = {
     { MO_ISA_GENERIC, quant_init_generic },
 };
 
-unsigned quant_init(quant_table t, unsigned isa)
+unsigned quant_init(quant_table t, unsigned isa, bool words)
 {
     const quant_set *s = sets;
 
     while ((s->isa & isa) != s->isa) s++;
     memset(t, 0, sizeof(quant_table));
     s->init(t);
+#if defined(__x86_64__)
+    if (words && s->init == quant_init_avx512_vnni) quant_init_avx512_words(t);
+#endif
     return s->isa;
 }

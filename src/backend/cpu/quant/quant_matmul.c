@@ -6,9 +6,9 @@
  *
  * Few rows: threads take blocks of weight rows.
  *
- * Many rows: threads take blocks of up to n_strip panels of weight
- * rows. For each chunk of the inner dimension a block is unpacked into panels that stay in L1 while all rows of x pass over
- * them; unfinished sums wait in the thread's scratch (L2).
+ * Many rows: threads take blocks of weight rows. For each chunk of the inner dimension groups of n_strip panels of them are unpacked,
+ * one after another; a group's panels stay in L1 while all rows of x pass over them, whose chunk stays in L2 until the last group is
+ * done. Unfinished sums wait in the thread's scratch (L2).
  */
 #include <stdatomic.h>
 #include <string.h>
@@ -22,12 +22,9 @@ enum {
     VEC_TASK_ROWS = 256,        /* most weight rows of a few-rows task */
     VEC_TASK_BYTES = 128 << 10, /* of weights, about */
     PACK_ALONE = 16384,         /* elements of x that one thread packs before another would have woken */
-    STRIPS_MAX = 4,
-    X_ROWS_MAX = 512 /* activation rows of one pass of the many-rows path: their sums fit L2 */
+    X_ROWS_MAX = 512,           /* activation rows of one pass of the many-rows path: a chunk of them fits L2 */
+    PANELS_BYTES = SCRATCH_BYTES - X_ROWS_MAX * Q_ACC * 4
 };
-_Static_assert(STRIPS_MAX *Q_ROWS == (int)Q_ACC, "sums of a block");
-_Static_assert(STRIPS_MAX * sizeof(q_panel) + X_ROWS_MAX * STRIPS_MAX * Q_ROWS * sizeof(float) <= (size_t)SCRATCH_BYTES,
-               "scratch of the many-rows path");
 
 /* One of the weights that are multiplied with the same x. */
 typedef struct quant_part {
@@ -75,14 +72,14 @@ static const quant_part *part_of(const quant_job *j, int64_t task)
     return p;
 }
 
-/* Tasks of at most `rows` weight rows, whole panels, of about one size in each part. Returns how many. */
-static int64_t cut_rows(quant_job *j, int64_t rows)
+/* Tasks of at most `rows` weight rows, multiples of `unit`, of about one size in each part. Returns how many. */
+static int64_t cut_rows(quant_job *j, int64_t rows, int64_t unit)
 {
     int64_t n = 0;
 
     for (quant_part *p = j->part; p < j->part + j->n_part; p++) {
         p->task0 = n;
-        p->task_rows = ceil_div(ceil_div(p->w->n_row, ceil_div(p->w->n_row, rows)), Q_ROWS) * Q_ROWS;
+        p->task_rows = ceil_div(ceil_div(p->w->n_row, ceil_div(p->w->n_row, rows)), unit) * unit;
         n += ceil_div(p->w->n_row, p->task_rows);
     }
     return n;
@@ -139,7 +136,7 @@ static void matmul_few(quant_job *j)
     bytes = min64(VEC_TASK_BYTES, bytes / (4 * j->c->n_thread));
     rows = bytes / (int64_t)j->part[0].row_bytes / Q_ROWS * Q_ROWS;
     rows = rows < Q_ROWS ? Q_ROWS : min64(rows, VEC_TASK_ROWS);
-    j->n_task = cut_rows(j, rows);
+    j->n_task = cut_rows(j, rows, Q_ROWS);
     task_runs_begin(&j->runs, j->n_task, j->c->n_thread);
     if (j->n_task == 1 || n_row * j->n_col * j->n < 65536) few_part(j, 0, 1);
     else pool_run(j->c->pool, few_part, j);
@@ -160,22 +157,40 @@ static void pack_part(void *arg, int i_thread, int n_thread)
             j->t->pack_many(j->c->x_pack + (size_t)i * j->t->many_bytes, (size_t)j->n * j->t->many_bytes, j->x + i * j->ldx, j->n_col);
 }
 
+/* Weight rows whose panels share L1 */
+static int64_t group_rows(const quant_kernel *t) { return t->n_strip * t->panel_rows; }
+
+/* A chunk of nr weight rows from `w`, of one group, times ni rows of x */
+static void group_chunk(const quant_kernel *t, float *acc, uint8_t *panels, const uint8_t *w, size_t row_bytes, int64_t nr,
+                        const uint8_t *x, int64_t ni, int n_col)
+{
+    const int64_t rows = t->panel_rows, ns = ceil_div(nr, rows);
+
+    for (int64_t s = 0; t->unpack && s < ns; s++)
+        t->unpack(panels + (size_t)s * t->panel_bytes, w + (size_t)(s * rows) * row_bytes, row_bytes, (int)min64(rows, nr - s * rows),
+                  n_col);
+    for (int64_t i = 0; i < ni; i += t->tile_x)
+        for (int64_t s = 0; s < ns; s++)
+            t->tile(acc + i * Q_ACC + s * rows, t->unpack ? panels + (size_t)s * t->panel_bytes : w + (size_t)(s * rows) * row_bytes,
+                    x + (size_t)i * t->many_bytes, (int)min64(t->tile_x, ni - i), n_col);
+}
+
 static void many_part(void *arg, int i_thread, int n_thread)
 {
     quant_job *j = arg;
     const size_t xb = j->t->many_bytes;
-    q_panel *panel = (q_panel *)(void *)j->c->scratch[i_thread];
-    float *acc = (float *)(void *)(panel + STRIPS_MAX);
+    uint8_t *panels = j->c->scratch[i_thread];
+    float *acc = (float *)(void *)(panels + PANELS_BYTES);
     int64_t task;
 
     (void)n_thread;
     while ((task = next_task(j)) < j->n_task) {
         const quant_part *p = part_of(j, task / j->n_split);
         const weight *w = p->w;
+        const int64_t group = group_rows(p->t);
         const size_t rb = p->row_bytes, chunk_bytes = p->t->unpack ? dtype_row_bytes(w->type, Q_CHUNK) : quant_packed_bytes(Q_CHUNK);
         const int64_t r0 = (task / j->n_split - p->task0) * p->task_rows, nr = min64(p->task_rows, w->n_row - r0);
         const int64_t i0 = task % j->n_split * j->split_x, ni = min64(j->split_x, j->n - i0);
-        const int ns = (int)ceil_div(nr, Q_ROWS);
 
         memset(acc, 0, (size_t)(ni * Q_ACC) * sizeof *acc);
         for (int64_t c = 0; c < j->n_chunk; c++) {
@@ -183,13 +198,8 @@ static void many_part(void *arg, int i_thread, int n_thread)
             const uint8_t *from = p->rows + (size_t)r0 * rb + (size_t)c * chunk_bytes;
             const uint8_t *x = j->c->x_pack + (size_t)(c * j->n + i0) * xb;
 
-            for (int s = 0; p->t->unpack && s < ns; s++)
-                p->t->unpack(panel + s, from + (size_t)(s * Q_ROWS) * rb, rb, (int)min64(Q_ROWS, nr - s * Q_ROWS), n_col);
-            for (int64_t i = 0; i < ni; i += p->t->tile_x)
-                for (int s = 0; s < ns; s++)
-                    p->t->tile(acc + i * Q_ACC + s * Q_ROWS,
-                               p->t->unpack ? panel + s : (const q_panel *)(const void *)(from + (size_t)(s * Q_ROWS) * rb),
-                               x + (size_t)i * xb, (int)min64(p->t->tile_x, ni - i), n_col);
+            for (int64_t g = 0; g < nr; g += group, from += (size_t)group * rb)
+                group_chunk(p->t, acc + g, panels, from, rb, min64(group, nr - g), x, ni, n_col);
         }
         for (int64_t i = 0; i < ni; i++) store(j, p, acc + i * Q_ACC, i0 + i, r0, nr);
     }
@@ -197,13 +207,12 @@ static void many_part(void *arg, int i_thread, int n_thread)
 
 static void matmul_many(quant_job *j)
 {
-    const int64_t n_thread = j->c->n_thread, tx = j->t->tile_x;
-    int64_t rows = j->t->n_strip, n_block;
+    const int64_t n_thread = j->c->n_thread, tx = j->t->tile_x, unit = j->t->panel_rows;
+    int64_t rows = Q_ACC, n_block;
 
-    for (int i = 1; i < j->n_part; i++) rows = min64(rows, j->part[i].t->n_strip);
     run_tasks(j, pack_part, ceil_div(j->n, PACK_ROWS));
     /* About four tasks per thread even things out; when the weights have too few rows for that, split x as well. */
-    for (rows *= Q_ROWS; (n_block = cut_rows(j, rows)) < 4 * n_thread && rows > Q_ROWS; rows /= 2) {
+    for (; (n_block = cut_rows(j, rows, unit)) < 4 * n_thread && rows > unit; rows /= 2) {
     }
     j->n_split = n_block >= 2 * n_thread ? 1 : min64(ceil_div(j->n, tx), ceil_div(2 * n_thread, n_block));
     j->split_x = ceil_div(ceil_div(j->n, j->n_split), tx) * tx;
@@ -242,7 +251,8 @@ static bool same_x(const cpu_backend *c, const weight *a, const weight *b)
 {
     const quant_kernel *s = cpu_quant_of(c, a), *t = cpu_quant_of(c, b);
 
-    return a->n_col == b->n_col && s->pack_few == t->pack_few && s->pack_many == t->pack_many && s->tile_x == t->tile_x;
+    return a->n_col == b->n_col && s->pack_few == t->pack_few && s->pack_many == t->pack_many && s->tile_x == t->tile_x &&
+           s->panel_rows == t->panel_rows;
 }
 
 void cpu_matmul_quant(cpu_backend *c, const matmul_part *part, int n_part, const float *x, int64_t ldx, int64_t n)

@@ -22,7 +22,9 @@
 #if Q_VNNI_512
 #define Q_LANES     16
 #define Q_PANEL_FEW 1
-#define Q_JOIN      1
+#ifndef Q_JOIN
+#define Q_JOIN 1
+#endif
 enum { QL = Q_LANES };
 #define Q_TILE_X  8
 #define Q_DENSE_X 12
@@ -67,6 +69,28 @@ QV vi q_dot16(vi sum, vi a, vi b) { return (vi)_mm512_dpwssd_epi32((__m512i)sum,
 QV vm mv_dot8(vm sum, b32 w, b32 x) { return (vm)_mm256_dpbusd_avx_epi32((__m256i)sum, (__m256i)w, (__m256i)x); }
 QV vi q_dot8(vi sum, vi w, vi x) { return (vi)_mm256_dpbusd_avx_epi32((__m256i)sum, (__m256i)w, (__m256i)x); }
 QV vi q_dot16(vi sum, vi a, vi b) { return (vi)_mm256_dpwssd_avx_epi32((__m256i)sum, (__m256i)a, (__m256i)b); }
+#endif
+
+#if Q_VNNI_512
+/* *sum += 2 products of 16-bit elements. Written out: GCC 12 copies accumulators from register to register and spills them. */
+QV void q_add_words(vi *sum, vi a, vi b)
+{
+#if defined(MO_EMULATE_VNNI)
+    *sum = q_dot16(*sum, a, b);
+#else
+    __asm__("vpdpwssd %2, %1, %0" : "+v"(*sum) : "v"(a), "v"(b));
+#endif
+}
+/* a * b + c, rounded once */
+QV vf q_fma(vf a, vf b, vf c)
+{
+#if defined(MO_EMULATE_VNNI)
+    for (int i = 0; i < QL; i++) c[i] = __builtin_fmaf(a[i], b[i], c[i]);
+    return c;
+#else
+    return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#endif
+}
 #endif
 
 /* Tile */
