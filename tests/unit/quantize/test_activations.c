@@ -1,5 +1,5 @@
-/* Models of every file type and block type, multiplied with int8 activations: how far that takes hidden states and logits from
- * the same weights in float32 (`--exact`), and that a batch has the bits of its rows alone.
+/* Models of every file type and block type, multiplied with activations of 16 bits and of 8: how far that takes hidden states and logits
+ * from the same weights in float32 (`--exact`), and that a batch has the bits of its rows alone.
  */
 #include "core/quants/quants.h"
 #include "made.h"
@@ -9,11 +9,12 @@ static const char config[] = MADE_LLM("qwen3", ", \"tie_word_embeddings\": false
 
 enum { N_VOCAB = 288, N_EMBD = 256, N_OUT = N_VOCAB + N_EMBD };
 
-/* What rounding activations to 8 bits may cost, as error over size (L2). One per cent, which we would like, no type reaches here:
- * measured are 1.1 to 1.3 % where every 32 activations have a scale of their own, 2.0 to 2.6 % where 256 share one, whatever the
- * weights. Rounding alone makes 0.5 % and 0.7 % of a product of normal numbers; two layers and the head add up. */
-static double bound_of(const checkpoint *ck)
+/* What rounding activations may cost, as error over size (L2). To 8 bits: measured are 1.1 to 1.3 % where every 32 activations have a scale
+ * of their own, 2.0 to 2.6 % where 256 share one, whatever the weights; rounding alone makes 0.5 % and 0.7 % of a product of normal numbers,
+ * two layers and the head add up. To 16 bits: 0.04 %. */
+static double bound_of(const checkpoint *ck, bool words)
 {
+    if (words) return 0.001;
     for (size_t i = 0; i < tensors_count(ck->ts); i++)
         if (dtype_get(tensors_at(ck->ts, i)->type)->n_block == QK) return 0.03;
     return 0.015;
@@ -24,11 +25,9 @@ static char hf[64];
 /* ---- running ----------------------------------------------------------------------------------------------------- */
 
 /* Logits, then hidden states, [N_ID, N_OUT]. */
-static mo_status outputs(float *out, const checkpoint *ck, unsigned isa, bool exact, int n_batch, mo_error *err)
+static mo_status outputs(float *out, const checkpoint *ck, const cpu_backend_opts *cpu, int n_batch, mo_error *err)
 {
-    const cpu_backend_opts cpu = { .n_thread = 1, .isa_mask = isa, .exact_quant = exact };
-
-    return made_outputs(ck, &cpu, n_batch, out, out + N_ID * N_VOCAB, err);
+    return made_outputs(ck, cpu, n_batch, out, out + N_ID * N_VOCAB, err);
 }
 
 static double error_over_size(const float *got, const float *want, int n)
@@ -41,31 +40,51 @@ static double error_over_size(const float *got, const float *want, int n)
 
 static const char *const isas[] = { "generic", "avx2", "avx2,avx_vnni", "avx2,avx512", "neon", "neon,dotprod", "all" };
 
+/* As AVX-512 VNNI is used where no option asks for int8 */
+static bool has_words(unsigned isa)
+{
+    const unsigned need = MO_ISA_AVX2 | MO_ISA_AVX512 | MO_ISA_AVX512_VNNI;
+    return (isa & cpu_isa() & need) == need && cpu_words_are_fast();
+}
+
+static void check_kernels(const char *name, const checkpoint *ck, const char *isa, const float *exact, bool int8, float *got, float *part)
+{
+    enum { N = N_ID * N_OUT };
+    static const int batch[] = { 1, 3, 7, 16 };
+    const cpu_backend_opts cpu = { .n_thread = 1, .isa_mask = (unsigned)cpu_isa_parse(isa), .int8 = int8 };
+    const bool words = !int8 && has_words(cpu.isa_mask);
+    const double bound = bound_of(ck, words);
+    double logits, hidden;
+    mo_error err = { 0 };
+
+    CHECK_OK(outputs(got, ck, &cpu, N_ID, &err));
+    logits = error_over_size(got, exact, N_ID * N_VOCAB);
+    hidden = error_over_size(got + N_ID * N_VOCAB, exact + N_ID * N_VOCAB, N_ID * N_EMBD);
+    if (words || cpu.isa_mask == 0)
+        printf("%-8s %2d bits: logits %.4f %%, hidden states %.4f %%\n", name, words ? 16 : 8, 100 * logits, 100 * hidden);
+    if (!(logits < bound && hidden < bound))
+        TEST_FAIL("%s on %s%s: logits %.5f, hidden %.5f", name, isa, int8 ? " in int8" : "", logits, hidden);
+    for (int k = 0; k < 4; k++) {
+        CHECK_OK(outputs(part, ck, &cpu, batch[k], &err));
+        if (memcmp(part, got, N * sizeof *got)) TEST_FAIL("%s on %s: other bits in calls of %d rows", name, isa, batch[k]);
+    }
+}
+
 /* On every instruction set of this machine */
 static void check_model(const char *name, const checkpoint *ck)
 {
     enum { N = N_ID * N_OUT };
-    float *all = calloc(3 * N, sizeof *all), *exact = all, *got = all + N, *part = all + 2 * N;
-    const double bound = bound_of(ck);
+    float *all = calloc(3 * N, sizeof *all);
     mo_error err = { 0 };
 
     CHECK(all);
     for (size_t i = 0; i < sizeof isas / sizeof *isas && !test_this_failed; i++) {
-        static const int batch[] = { 1, 3, 7, 16 };
-        const unsigned isa = (unsigned)cpu_isa_parse(isas[i]);
-        double logits, hidden;
+        const cpu_backend_opts cpu = { .n_thread = 1, .isa_mask = (unsigned)cpu_isa_parse(isas[i]), .exact_quant = true };
 
-        if (strcmp(isas[i], "all") && (isa & ~cpu_isa())) continue;
-        CHECK_OK(outputs(exact, ck, isa, true, N_ID, &err));
-        CHECK_OK(outputs(got, ck, isa, false, N_ID, &err));
-        logits = error_over_size(got, exact, N_ID * N_VOCAB);
-        hidden = error_over_size(got + N_ID * N_VOCAB, exact + N_ID * N_VOCAB, N_ID * N_EMBD);
-        if (!i) printf("%-8s logits %.2f %%, hidden states %.2f %%\n", name, 100 * logits, 100 * hidden);
-        if (!(logits < bound && hidden < bound)) TEST_FAIL("%s on %s: logits %.4f, hidden %.4f", name, isas[i], logits, hidden);
-        for (int k = 0; k < 4; k++) {
-            CHECK_OK(outputs(part, ck, isa, false, batch[k], &err));
-            if (memcmp(part, got, N * sizeof *got)) TEST_FAIL("%s on %s: other bits in calls of %d rows", name, isas[i], batch[k]);
-        }
+        if (strcmp(isas[i], "all") && (cpu.isa_mask & ~cpu_isa())) continue;
+        CHECK_OK(outputs(all, ck, &cpu, N_ID, &err));
+        check_kernels(name, ck, isas[i], all, false, all + N, all + 2 * N);
+        if (has_words(cpu.isa_mask)) check_kernels(name, ck, isas[i], all, true, all + N, all + 2 * N);
     }
     free(all);
 }
