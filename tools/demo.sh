@@ -15,8 +15,8 @@ tools/deps.sh
 ninja -C "$BUILD" --quiet
 
 # Greedy and with nothing held back: the answers are the model's likeliest words, the same on every run. It has 135 million
-# parameters, and gets its sums wrong. (They are the words of --exact, and so of the official code: int8
-# activations change none of them.)
+# parameters, and gets its sums wrong. (They are the words of --exact, and so of the official code:
+# rounding activations, to int8 too, changes none of them.)
 talk() {
     echo "==== 1. Real words: SmolLM2-135M-Instruct, trained by Hugging Face, 4 bits a weight, text only" >&2
     local question

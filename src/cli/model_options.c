@@ -31,7 +31,7 @@ option_group model_options_group(option_spec spec[MODEL_SPECS], model_options *o
         { "isa", 0, OPTION_TEXT, "LIST", "how many threads compute (all cores), and with which instruction sets (all)",
           .out = &o->model.isa },
         { "fast", 0, OPTION_FLAG, NULL, "multiply in reduced precision where that is faster", .out = &o->model.fast },
-        { "int8", 0, OPTION_FLAG, NULL, "as --fast, and make F16, BF16 and F32 weights int8 at loading", .out = &o->model.int8 },
+        { "int8", 0, OPTION_FLAG, NULL, "as --fast, with int8 activations, and F16, BF16 and F32 weights int8 too", .out = &o->model.int8 },
         { "preload", 0, OPTION_FLAG, NULL, "read the weights before starting, into huge pages where that works", .out = &o->model.preload },
         { "exact", 0, OPTION_FLAG, NULL, "multiply quantised weights in float32, slowly", .out = &o->model.exact },
         { "speculate", 0, OPTION_CHOICE, "MODE", "guess what repeats, same answer: off, on, auto (where it pays)", .out = &o->speculate,
