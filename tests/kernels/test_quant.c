@@ -37,13 +37,15 @@ static void add_isa(const char *name, const kernels *k, unsigned isa, bool words
     n_set++;
 }
 
-static inline void add_emulated(const char *name, void (*init)(quant_table t), bool words)
+#if defined(HAVE_AVX_VNNI_EMULATED) || defined(HAVE_AVX512_VNNI_EMULATED)
+static void add_emulated(const char *name, void (*init)(quant_table t), bool words)
 {
     sets[n_set].name = name;
     sets[n_set].k = isa_cases[0].k;
     sets[n_set].words = words;
     init(sets[n_set++].k.quant);
 }
+#endif
 
 static void sets_init(void)
 {

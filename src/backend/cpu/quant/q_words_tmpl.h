@@ -218,6 +218,17 @@ Q_INLINE void words_steps(vi a[][WV], const int32_t (*w)[W_ROWS], const int16_t 
     }
 }
 
+/* acc += t * dx */
+Q_INLINE void words_add(float *acc, vf t[][WV], const words_act *x, const int n)
+{
+    Q_UNROLL
+    for (int i = 0; i < n; i++) Q_UNROLL
+    for (int r = 0; r < WV; r++) {
+        float *o = acc + i * Q_ACC + r * QL;
+        vf_put(o, q_fma(t[i][r], every(x[i].d), vf_at(o)));
+    }
+}
+
 /* n_min: pairs of sub-blocks with minima, or 0 */
 Q_INLINE void words_super(float *acc, const words_panel *p, const words_act *x, const int n, const int n_min)
 {
@@ -234,12 +245,7 @@ Q_INLINE void words_super(float *acc, const words_panel *p, const words_act *x, 
         for (int i = 0; i < n; i++) Q_UNROLL
         for (int r = 0; r < WV; r++) t[i][r] = q_fma(-vf_at(&p->m[0][r * QL]), __builtin_convertvector(a[i][r], vf), t[i][r]);
     }
-    Q_UNROLL
-    for (int i = 0; i < n; i++) Q_UNROLL
-    for (int r = 0; r < WV; r++) {
-        float *o = acc + i * Q_ACC + r * QL;
-        vf_put(o, q_fma(t[i][r], every(x[i].d), vf_at(o)));
-    }
+    words_add(acc, t, x, n);
 }
 
 Q_INLINE void words_blocks(float *acc, const words_panel *p, const words_act *x, const int n, int n_block, const bool mins)
@@ -259,12 +265,7 @@ Q_INLINE void words_blocks(float *acc, const words_panel *p, const words_act *x,
             if (mins) t[i][r] = q_fma(every(x[i].sum[b]), vf_at(&p->m[b][r * QL]), t[i][r]);
         }
     }
-    Q_UNROLL
-    for (int i = 0; i < n; i++) Q_UNROLL
-    for (int r = 0; r < WV; r++) {
-        float *o = acc + i * Q_ACC + r * QL;
-        vf_put(o, q_fma(t[i][r], every(x[i].d), vf_at(o)));
-    }
+    words_add(acc, t, x, n);
 }
 
 #if Q_SMALL
