@@ -318,7 +318,7 @@ Q_INLINE vi rows_min(const rows_head *h, const vi *pair, const int n_word, const
     return t;
 }
 
-Q_INLINE void rows_super(float *out, int64_t ldo, const unpack_at *at, int nr, const uint8_t *x, size_t ldx, const int n, int64_t k,
+Q_INLINE void rows_super(float *out, int64_t ldo, const unpack_at *at, const uint8_t *x, size_t ldx, const int n, int64_t k,
                          const rows_type t)
 {
     const size_t rb = at->rb;
@@ -378,7 +378,7 @@ Q_INLINE void rows_super(float *out, int64_t ldo, const unpack_at *at, int nr, c
         }
     }
     Q_UNROLL
-    for (int i = 0; i < n; i++) memcpy(out + i * ldo, &y[i], (size_t)nr * sizeof(float));
+    for (int i = 0; i < n; i++) memcpy(out + i * ldo, &y[i], Q_ROWS * sizeof(float));
 }
 
 #define ROWS_q4_k   ((rows_type){ 144, 32, OFF_FLOAT, 0, ORDER_32, head_q4_k, row_q4_k })
@@ -497,7 +497,7 @@ Q_INLINE void rows_8_blocks(vf *y, const unpack_at *at, const uint8_t *x, const 
     }
 }
 
-Q_INLINE void rows_blocks(float *out, int64_t ldo, const unpack_at *at, int nr, const uint8_t *x, size_t ldx, const int n, int64_t k,
+Q_INLINE void rows_blocks(float *out, int64_t ldo, const unpack_at *at, const uint8_t *x, size_t ldx, const int n, int64_t k,
                           const rows_blocks_type t)
 {
     unpack_at u = *at;
@@ -508,7 +508,7 @@ Q_INLINE void rows_blocks(float *out, int64_t ldo, const unpack_at *at, int nr, 
     for (; k >= Q_CHUNK; k -= Q_CHUNK, u.w += 8 * t.bytes, u.ahead += 8 * t.bytes, x += ldx) rows_8_blocks(y, &u, x, n, t, 8);
     if (k) rows_8_blocks(y, &u, x, n, t, (int)(k / 32));
     Q_UNROLL
-    for (int i = 0; i < n; i++) memcpy(out + i * ldo, &y[i], (size_t)nr * sizeof(float));
+    for (int i = 0; i < n; i++) memcpy(out + i * ldo, &y[i], Q_ROWS * sizeof(float));
 }
 
 #define ROWS_q4_0   ((rows_blocks_type){ 18, 2, BITS_4, false, 8 })

@@ -11,7 +11,14 @@
  * Loops over small constant counts are unrolled; isum waits on the stack while a sub-block's accumulators have the
  * registers.
  */
-enum { NV = Q_ROWS / QL }; /* vectors across a panel */
+enum {
+    NV = Q_ROWS / QL,  /* vectors across a panel */
+    TV = NV * Q_PANELS /* across the panels of a tile */
+};
+/* Where vector r across a tile has its part of FIELD, an array of a panel's rows; the same for 4 elements of every row, a step, from
+ * the first panel's on */
+#define ROWS_OF(p, FIELD, r) (&(p)[(r) / NV].FIELD[(r) % NV * QL])
+#define STEP_OF(w, r)        ((w) + (size_t)((r) / NV) * sizeof(q_panel) + (r) % NV * (QL * 4))
 
 #if Q_WIDE_SIGNED /* panels of 16-bit elements are made row by row */
 typedef struct row_buf {
@@ -64,25 +71,25 @@ Q_INLINE void put_q(uint8_t *row, int j, b32 v)
 #define Q_STEPS(n, sgn) ((sgn) && Q_WIDE_SIGNED ? (n) / 2 : (n) / 4)
 
 #ifndef Q_OWN_TILE_STEPS
-/* a = n_step steps' products, or `on` top of what it has; the vectors of n activation rows and NV of weights */
-Q_INLINE void tile_steps(va a[][NV], const uint8_t *w, const uint8_t *x, size_t ldx, const int n, const int n_step, const bool sgn,
+/* a = n_step steps' products, or `on` top of what it has; the vectors of n activation rows and TV of weights */
+Q_INLINE void tile_steps(va a[][TV], const uint8_t *w, const uint8_t *x, size_t ldx, const int n, const int n_step, const bool sgn,
                          const bool on)
 {
     if (!on) {
         Q_UNROLL
         for (int i = 0; i < n; i++) Q_UNROLL
-        for (int r = 0; r < NV; r++) a[i][r] = (va){ 0 };
+        for (int r = 0; r < TV; r++) a[i][r] = (va){ 0 };
     }
     Q_UNROLL
     for (int s = 0; s < n_step; s++) {
-        va ww[NV];
+        va ww[TV];
         Q_UNROLL
-        for (int r = 0; r < NV; r++) ww[r] = q_load(w + (s * NV + r) * (QL * 4));
+        for (int r = 0; r < TV; r++) ww[r] = q_load(STEP_OF(w + s * Q_ROWS * 4, r));
         Q_UNROLL
         for (int i = 0; i < n; i++) {
             const va xx = q_bcast(x + (size_t)i * ldx + 4 * s);
             Q_UNROLL
-            for (int r = 0; r < NV; r++) a[i][r] = q_dot(a[i][r], ww[r], xx, sgn);
+            for (int r = 0; r < TV; r++) a[i][r] = q_dot(a[i][r], ww[r], xx, sgn);
         }
     }
 }
@@ -105,36 +112,36 @@ Q_INLINE void vf_put(float *p, vf v) { memcpy(p, &v, sizeof v); }
 enum { MIN_NONE, MIN_FLOAT, MIN_INT };
 
 /* imin = the minima of sub-blocks times the sums of x */
-Q_INLINE void tile_mins(vi imin[][NV], const q_panel *p, const uint8_t *x, size_t ldx, const int n, const int sub, const int mins)
+Q_INLINE void tile_mins(vi imin[][TV], const q_panel *p, const uint8_t *x, size_t ldx, const int n, const int sub, const int mins)
 {
     const uint8_t *xs = x + offsetof(q_act, sum);
 
     if (!mins) return;
     Q_UNROLL
     for (int i = 0; i < n; i++) Q_UNROLL
-    for (int r = 0; r < NV; r++) imin[i][r] = (vi){ 0 };
+    for (int r = 0; r < TV; r++) imin[i][r] = (vi){ 0 };
     Q_UNROLL
     for (int s = 0; s < Q_CHUNK / sub / 2; s++) Q_UNROLL
     for (int i = 0; i < n; i++) {
         const va xx = q_bcast(xs + (size_t)i * ldx + 4 * s);
         Q_UNROLL
-        for (int r = 0; r < NV; r++) imin[i][r] = q_pairs(imin[i][r], q_load(&p->min[s][r * QL]), xx);
+        for (int r = 0; r < TV; r++) imin[i][r] = q_pairs(imin[i][r], q_load(ROWS_OF(p, min[s], r)), xx);
     }
 }
 
 /* A super-block's float32 terms */
-Q_INLINE void tile_floats(float *acc, int64_t ldacc, const q_panel *p, const uint8_t *x, size_t ldx, const int n, vi isum[][NV],
-                          vi imin[][NV], const int mins)
+Q_INLINE void tile_floats(float *acc, int64_t ldacc, const q_panel *p, const uint8_t *x, size_t ldx, const int n, vi isum[][TV],
+                          vi imin[][TV], const int mins)
 {
     Q_UNROLL
     for (int i = 0; i < n; i++) {
         float dx;
         memcpy(&dx, x + (size_t)i * ldx, sizeof dx);
         Q_UNROLL
-        for (int r = 0; r < NV; r++) {
+        for (int r = 0; r < TV; r++) {
             float *o = acc + i * ldacc + r * QL;
-            vf t = vf_at(&p->d[0][r * QL]) * __builtin_convertvector(mins == MIN_INT ? isum[i][r] - imin[i][r] : isum[i][r], vf);
-            if (mins == MIN_FLOAT) t -= vf_at(&p->m[0][r * QL]) * __builtin_convertvector(imin[i][r], vf);
+            vf t = vf_at(ROWS_OF(p, d[0], r)) * __builtin_convertvector(mins == MIN_INT ? isum[i][r] - imin[i][r] : isum[i][r], vf);
+            if (mins == MIN_FLOAT) t -= vf_at(ROWS_OF(p, m[0], r)) * __builtin_convertvector(imin[i][r], vf);
             vf_put(o, vf_at(o) + t * dx);
         }
     }
@@ -143,7 +150,7 @@ Q_INLINE void tile_floats(float *acc, int64_t ldacc, const q_panel *p, const uin
 /* Sub-block s's scale where a word has those of two */
 Q_INLINE va scale_half(const q_panel *p, int s, int r)
 {
-    const va v = q_load(&p->scale[s / 2][r * QL]);
+    const va v = q_load(ROWS_OF(p, scale[s / 2], r));
     return (va)((vi)(s % 2 ? v : v << 16) >> 16);
 }
 
@@ -152,20 +159,20 @@ Q_INLINE void tile_super(float *acc, int64_t ldacc, const q_panel *p, const uint
                          const int n_add, const int mins, const bool sgn, const bool paired)
 {
     const int steps = Q_STEPS(sub, sgn), part = steps < n_add ? steps : n_add;
-    const uint8_t *xq = x + offsetof(q_act, q), *w = p->q;
-    vi isum[Q_TILE_X_MAX][NV], imin[Q_TILE_X_MAX][NV];
+    const uint8_t *xq = x + offsetof(q_act, q), *w = (const uint8_t *)p + offsetof(q_panel, q);
+    vi isum[Q_TILE_X][TV], imin[Q_TILE_X][TV];
 
     Q_UNROLL
     for (int i = 0; i < n; i++) Q_UNROLL
-    for (int r = 0; r < NV; r++) isum[i][r] = (vi){ 0 };
+    for (int r = 0; r < TV; r++) isum[i][r] = (vi){ 0 };
     for (int s = 0; s < Q_CHUNK / sub; s++) {
         Q_UNROLL
         for (int h = 0; h < steps / part; h++, w += part * Q_ROWS * 4, xq += part * 4) {
-            va a[Q_TILE_X_MAX][NV];
+            va a[Q_TILE_X][TV];
             tile_steps(a, w, xq, ldx, n, part, sgn, false);
             Q_UNROLL
-            for (int r = 0; r < NV; r++) {
-                const va sc = paired ? scale_half(p, s, r) : q_load(&p->scale[s][r * QL]);
+            for (int r = 0; r < TV; r++) {
+                const va sc = paired ? scale_half(p, s, r) : q_load(ROWS_OF(p, scale[s], r));
                 Q_UNROLL
                 for (int i = 0; i < n; i++) isum[i][r] = q_fold(isum[i][r], a[i][r], sc, sgn);
             }
@@ -181,19 +188,19 @@ Q_INLINE void tile_super(float *acc, int64_t ldacc, const q_panel *p, const uint
 Q_INLINE void tile_super_16(float *acc, int64_t ldacc, const q_panel *p, const uint8_t *x, size_t ldx, const int n, const int sub,
                             const int bias, const int mins)
 {
-    const uint8_t *xq = x + offsetof(q_act, q), *xs = x + offsetof(q_act, sum), *w = p->q;
-    vi isum[Q_TILE_X_MAX][NV], imin[Q_TILE_X_MAX][NV];
+    const uint8_t *xq = x + offsetof(q_act, q), *xs = x + offsetof(q_act, sum), *w = (const uint8_t *)p + offsetof(q_panel, q);
+    vi isum[Q_TILE_X][TV], imin[Q_TILE_X][TV];
 
     Q_UNROLL
     for (int i = 0; i < n; i++) Q_UNROLL
-    for (int r = 0; r < NV; r++) isum[i][r] = (vi){ 0 };
+    for (int r = 0; r < TV; r++) isum[i][r] = (vi){ 0 };
     for (int s = 0; s < Q_CHUNK / sub / 2; s++, w += 2 * sub * Q_ROWS, xq += 2 * sub, xs += 4) {
-        va a[Q_TILE_X_MAX][NV], b[Q_TILE_X_MAX][NV];
+        va a[Q_TILE_X][TV], b[Q_TILE_X][TV];
         tile_steps(a, w, xq, ldx, n, sub / 4, false, false);
         tile_steps(b, w + sub * Q_ROWS, xq + sub, ldx, n, sub / 4, false, false);
         Q_UNROLL
-        for (int r = 0; r < NV; r++) {
-            const va sc = q_load(&p->scale[s][r * QL]);
+        for (int r = 0; r < TV; r++) {
+            const va sc = q_load(ROWS_OF(p, scale[s], r));
             Q_UNROLL
             for (int i = 0; i < n; i++) {
                 va v = q_join(a[i][r], b[i][r]);
@@ -223,10 +230,9 @@ Q_INLINE bool fits_16(const uint8_t *x, size_t ldx, int n, const int max, const 
 }
 #endif
 
-/* CALL(n) with a constant n of 1 … 4, or 1 … 8; Q_SMALL: with n as it is */
+/* CALL(n) with a constant n of 1 … 4; Q_SMALL: with n as it is */
 #if Q_SMALL
 #define CALL_1_4(CALL, n) CALL(n);
-#define CALL_1_8          CALL_1_4
 #else
 #define CALL_1_4(CALL, n)                                                                                                                  \
     switch (n) {                                                                                                                           \
@@ -235,51 +241,38 @@ Q_INLINE bool fits_16(const uint8_t *x, size_t ldx, int n, const int max, const 
     case 3: CALL(3); break;                                                                                                                \
     case 4: CALL(4); break;                                                                                                                \
     }
-#define CALL_1_8(CALL, n)                                                                                                                  \
-    switch (n) {                                                                                                                           \
-    case 5: CALL(5); break;                                                                                                                \
-    case 6: CALL(6); break;                                                                                                                \
-    case 7: CALL(7); break;                                                                                                                \
-    case 8: CALL(8); break;                                                                                                                \
-    default: CALL_1_4(CALL, n)                                                                                                             \
-    }
-#endif
-#if Q_TILE_X > 4
-#define CALL_TILE CALL_1_8
-#else
-#define CALL_TILE CALL_1_4
 #endif
 
 /* sum[i] = 128 times the high parts of block b, of a panel of bytes: few elements of an activation row have any. */
 #ifdef Q_OWN_TILE_STEPS /* all of them: a panel of this kind has no step of 4 elements on its own */
-Q_INLINE void tile_high(vi sum[][NV], const uint8_t *q, const uint8_t *x, size_t ldx, const int n, int b, const bool sgn)
+Q_INLINE void tile_high(vi sum[][TV], const uint8_t *q, const uint8_t *x, size_t ldx, const int n, int b, const bool sgn)
 {
-    va a[Q_TILE_X_MAX][NV];
+    va a[Q_TILE_X][TV];
 
     tile_steps(a, q + b * 32 * Q_ROWS, x + offsetof(q_act_block, high) + 32 * b, ldx, n, Q_STEPS(32, sgn), sgn, false);
     Q_UNROLL
     for (int i = 0; i < n; i++) Q_UNROLL
-    for (int r = 0; r < NV; r++) sum[i][r] = q_total(a[i][r], sgn) * 128;
+    for (int r = 0; r < TV; r++) sum[i][r] = q_total(a[i][r], sgn) * 128;
 }
 #else
-Q_INLINE void tile_high(vi sum[][NV], const uint8_t *q, const uint8_t *x, size_t ldx, const int n, int b, const bool sgn)
+Q_INLINE void tile_high(vi sum[][TV], const uint8_t *q, const uint8_t *x, size_t ldx, const int n, int b, const bool sgn)
 {
     Q_UNROLL
     for (int i = 0; i < n; i++) {
         const q_act_block *xa = (const q_act_block *)(const void *)(x + (size_t)i * ldx);
-        va a[NV];
+        va a[TV];
 
         Q_UNROLL
-        for (int r = 0; r < NV; r++) a[r] = (va){ 0 };
+        for (int r = 0; r < TV; r++) a[r] = (va){ 0 };
         Q_UNROLL
         for (int h = 0; h < Q_HIGH; h++) {
             const va xx = q_bcast((const uint8_t *)xa->high_step[b][h]);
             const uint8_t *w = q + xa->at[b][h];
             Q_UNROLL
-            for (int r = 0; r < NV; r++) a[r] = q_dot(a[r], q_load(w + r * (QL * 4)), xx, sgn);
+            for (int r = 0; r < TV; r++) a[r] = q_dot(a[r], q_load(STEP_OF(w, r)), xx, sgn);
         }
         Q_UNROLL
-        for (int r = 0; r < NV; r++) sum[i][r] = q_total(a[r], sgn) * 128;
+        for (int r = 0; r < TV; r++) sum[i][r] = q_total(a[r], sgn) * 128;
     }
 }
 #endif
@@ -289,47 +282,47 @@ Q_INLINE void tile_block(float *acc, int64_t ldacc, const q_panel *p, const uint
                          const int n_add, const int bias, const bool has_min, const bool sgn)
 {
     const int steps = Q_STEPS(32, sgn), part = steps < n_add ? steps : n_add;
-    const uint8_t *xq = x + offsetof(q_act, q), *w = p->q;
-    vf y[Q_TILE_X_MAX][NV];
+    const uint8_t *xq = x + offsetof(q_act, q), *w = (const uint8_t *)p + offsetof(q_panel, q);
+    vf y[Q_TILE_X][TV];
 
     Q_UNROLL
     for (int i = 0; i < n; i++) Q_UNROLL
-    for (int r = 0; r < NV; r++) y[i][r] = vf_at(acc + i * ldacc + r * QL);
+    for (int r = 0; r < TV; r++) y[i][r] = vf_at(acc + i * ldacc + r * QL);
     for (int b = 0; b < n_block; b++) {
-        vi isum[Q_TILE_X_MAX][NV];
+        vi isum[Q_TILE_X][TV];
 
         if (sgn && Q_WIDE_SIGNED) { /* 16-bit elements have all of it */
             Q_UNROLL
             for (int i = 0; i < n; i++) Q_UNROLL
-            for (int r = 0; r < NV; r++) isum[i][r] = (vi){ 0 };
+            for (int r = 0; r < TV; r++) isum[i][r] = (vi){ 0 };
         } else {
-            tile_high(isum, p->q, x, ldx, n, b, sgn);
+            tile_high(isum, (const uint8_t *)p + offsetof(q_panel, q), x, ldx, n, b, sgn);
         }
         Q_UNROLL
         for (int h = 0; h < steps / part; h++, w += part * Q_ROWS * 4, xq += part * 4) {
-            va a[Q_TILE_X_MAX][NV];
+            va a[Q_TILE_X][TV];
             if (Q_ADD_ALL) {
-                tile_steps((va(*)[NV])isum, w, xq, ldx, n, part, sgn, true);
+                tile_steps((va(*)[TV])isum, w, xq, ldx, n, part, sgn, true);
                 continue;
             }
             tile_steps(a, w, xq, ldx, n, part, sgn, false);
             Q_UNROLL
             for (int i = 0; i < n; i++) Q_UNROLL
-            for (int r = 0; r < NV; r++) isum[i][r] += q_total(a[i][r], sgn);
+            for (int r = 0; r < TV; r++) isum[i][r] += q_total(a[i][r], sgn);
         }
         Q_UNROLL
         for (int i = 0; i < n; i++) {
             const q_act_block *xa = (const q_act_block *)(const void *)(x + (size_t)i * ldx);
             const float dx = xa->a.d[b];
             Q_UNROLL
-            for (int r = 0; r < NV; r++) {
-                vf t = vf_at(&p->d[b][r * QL]) * __builtin_convertvector(bias ? isum[i][r] - xa->times.less[b] : isum[i][r], vf);
-                if (has_min) t += vf_at(&p->m[b][r * QL]) * xa->times.sum[b];
+            for (int r = 0; r < TV; r++) {
+                vf t = vf_at(ROWS_OF(p, d[b], r)) * __builtin_convertvector(bias ? isum[i][r] - xa->times.less[b] : isum[i][r], vf);
+                if (has_min) t += vf_at(ROWS_OF(p, m[b], r)) * xa->times.sum[b];
                 y[i][r] += t * dx;
             }
         }
     }
     Q_UNROLL
     for (int i = 0; i < n; i++) Q_UNROLL
-    for (int r = 0; r < NV; r++) vf_put(acc + i * ldacc + r * QL, y[i][r]);
+    for (int r = 0; r < TV; r++) vf_put(acc + i * ldacc + r * QL, y[i][r]);
 }

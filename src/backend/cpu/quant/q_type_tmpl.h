@@ -81,7 +81,7 @@ static void T_FN(unpack_many)(void *panel, const uint8_t *w, size_t rb, int n, i
 {
     q_panel *p = panel;
 
-    fill_rows((unpack_at){ .p = p, .w = w, .rb = rb, .n_col = n_col, .ahead = w + T_CHUNK, .ahead_step = rb }, n, T_CHUNK, T_FN(fill));
+    fill_panels((unpack_at){ .p = p, .w = w, .rb = rb, .n_col = n_col, .ahead = w + T_CHUNK, .ahead_step = rb }, n, T_CHUNK, T_FN(fill));
     Q_PANEL_DONE(p, n_col);
 }
 #endif
@@ -103,7 +103,7 @@ static void T_FN(TILE_NAME)(float *acc, const void *p, const uint8_t *x, int n, 
 #define TILE_CALL(i) tile_block(acc, Q_ACC, p, x, T_MANY, i, n_col / 32, T_N_ADD, T_BLOCK_BIAS, T_MINS == MIN_FLOAT, T_SIGNED)
 #endif
     (void)n_col;
-    CALL_TILE(TILE_CALL, n)
+    CALL_1_4(TILE_CALL, n)
 #undef TILE_CALL
 }
 #undef TILE_NAME
@@ -116,22 +116,24 @@ static void T_FN(tile)(float *acc, const void *p, const uint8_t *x, int n, int n
         T_FN(tile_32)(acc, p, x, n, n_col);
         return;
     }
-    CALL_TILE(TILE_CALL, n)
+    CALL_1_4(TILE_CALL, n)
 #undef TILE_CALL
 }
 #endif
 #endif
 
 #if Q_PANEL_FEW
-/* Weight rows at u->w times n activation rows through panels that live for one use. */
-static void T_FN(few_panels)(float *out, int64_t ldo, unpack_at u, int nr, const uint8_t *x, size_t ldx, int n, int64_t k)
+/* nr weight rows at w times n activation rows through panels that live for one use. Apart from matvec, whose registers it would take. */
+static __attribute__((noinline)) void T_FN(few_panels)(float *out, int64_t ldo, q_panel *p, const uint8_t *w, size_t rb, int nr,
+                                                       const uint8_t *x, size_t ldx, int n, int64_t k)
 {
     float acc[Q_FEW_MAX][Q_ACC];
+    unpack_at u = { .p = p, .w = w, .rb = rb, .ahead = w + Q_PANELS * Q_ROWS * rb, .ahead_step = rb };
 
     memset(acc, 0, (size_t)n * sizeof *acc);
     for (int64_t c = 0; c < k; c += Q_CHUNK, u.w += T_CHUNK, u.ahead += T_CHUNK, x += ldx) {
         u.n_col = k - c < Q_CHUNK ? (int)(k - c) : Q_CHUNK;
-        fill_rows(u, nr, T_CHUNK, T_FN(fill));
+        fill_panels(u, nr, T_CHUNK, T_FN(fill));
         for (int i = 0; i < n; i += Q_TILE_X)
             T_TILE_FN(acc[i], u.p, x + (size_t)i * sizeof(T_ACT), n - i < Q_TILE_X ? n - i : Q_TILE_X, u.n_col);
     }
@@ -142,24 +144,23 @@ static void T_FN(few_panels)(float *out, int64_t ldo, unpack_at u, int nr, const
 static void T_FN(matvec)(float *out, int64_t ldo, const uint8_t *w, size_t rb, int64_t n_row, const uint8_t *x, size_t ldx, int n,
                          int64_t k)
 {
-    q_panel p;
+    enum { STEP = Q_PANELS * Q_ROWS };
+    q_panel p[Q_PANELS];
 
-    for (int64_t r = 0; r < n_row; r += Q_ROWS, w += Q_ROWS * rb, out += Q_ROWS) {
-        const int nr = n_row - r < Q_ROWS ? (int)(n_row - r) : Q_ROWS;
-        const unpack_at u = { .p = &p, .w = w, .rb = rb, .ahead = w + Q_ROWS * rb, .ahead_step = rb };
+#if Q_ALONG_ROWS
+    for (; n <= ROWS_X_MAX && n_row >= Q_ROWS; n_row -= Q_ROWS, w += Q_ROWS * rb, out += Q_ROWS) {
+        const unpack_at u = { .p = p, .w = w, .rb = rb, .ahead = w + Q_ROWS * rb, .ahead_step = rb };
 #if T_SUB
-#define ROWS_CALL(i) rows_super(out, ldo, &u, nr, x, ldx, i, k, T_FN(ROWS))
+#define ROWS_CALL(i) rows_super(out, ldo, &u, x, ldx, i, k, T_FN(ROWS))
 #else
-#define ROWS_CALL(i) rows_blocks(out, ldo, &u, nr, x, ldx, i, k, T_FN(ROWS))
+#define ROWS_CALL(i) rows_blocks(out, ldo, &u, x, ldx, i, k, T_FN(ROWS))
 #endif
-#if !Q_ALONG_ROWS
-        T_FN(few_panels)(out, ldo, u, nr, x, ldx, n, k);
-#else
-        if (nr < Q_ROWS || n > ROWS_X_MAX) T_FN(few_panels)(out, ldo, u, nr, x, ldx, n, k);
-        else CALL_1_4(ROWS_CALL, n)
-#endif
+        CALL_1_4(ROWS_CALL, n)
 #undef ROWS_CALL
     }
+#endif
+    for (; n_row > 0; n_row -= STEP, w += STEP * rb, out += STEP)
+        T_FN(few_panels)(out, ldo, p, w, rb, n_row < STEP ? (int)n_row : STEP, x, ldx, n, k);
 }
 #else
 static void T_FN(matvec)(float *out, int64_t ldo, const uint8_t *w, size_t rb, int64_t n_row, const uint8_t *x, size_t ldx, int n,
@@ -182,9 +183,9 @@ static void T_FN(matvec)(float *out, int64_t ldo, const uint8_t *w, size_t rb, i
 
 static const quant_kernel T_FN(kernel) = {
     .name = T_LABEL,
-    .panel_rows = Q_ROWS,
-    .panel_bytes = sizeof(q_panel),
-    .n_strip = T_SIGNED && Q_WIDE_SIGNED ? 2 : 4,
+    .panel_rows = Q_PANELS * Q_ROWS,
+    .panel_bytes = Q_PANELS * sizeof(q_panel),
+    .n_strip = (T_SIGNED && Q_WIDE_SIGNED ? 2 : 4) / Q_PANELS,
     .tile_x = Q_TILE_X,
     .few_bytes = sizeof(T_ACT),
     .many_bytes = T_MANY,
@@ -204,6 +205,9 @@ static const quant_kernel T_FN(kernel) = {
     .n_few = Q_FEW,
 #endif
     .tile = T_TILE_FN,
+#if Q_PANEL_FEW && Q_ALONG_ROWS
+    .n_along = ROWS_X_MAX,
+#endif
     .matvec = T_FN(matvec),
 };
 

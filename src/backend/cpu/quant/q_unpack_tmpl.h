@@ -80,6 +80,13 @@ Q_INLINE void fill_rows(unpack_at u, int n, const int chunk, void (*fill)(const 
     fill(&u);
 }
 
+/* The panels of a tile */
+Q_INLINE void fill_panels(unpack_at u, int n, const int chunk, void (*fill)(const unpack_at *u))
+{
+    for (int i = 0; i < Q_PANELS; i++, u.p++, u.w += Q_ROWS * u.rb, u.ahead += Q_ROWS * u.ahead_step, n -= Q_ROWS)
+        fill_rows(u, n < 0 ? 0 : n < Q_ROWS ? n : Q_ROWS, chunk, fill);
+}
+
 #define EACH_BYTE(v) (0x01010101u * (v))
 
 /* Sub-block j's scale: signed or unsigned byte j % 4 of a word */

@@ -273,11 +273,15 @@ Q_INLINE void words_blocks(float *acc, const words_panel *p, const words_act *x,
 #else
 #define CALL_1_12(CALL, n)                                                                                                                 \
     switch (n) {                                                                                                                           \
+    case 5: CALL(5); break;                                                                                                                \
+    case 6: CALL(6); break;                                                                                                                \
+    case 7: CALL(7); break;                                                                                                                \
+    case 8: CALL(8); break;                                                                                                                \
     case 9: CALL(9); break;                                                                                                                \
     case 10: CALL(10); break;                                                                                                              \
     case 11: CALL(11); break;                                                                                                              \
     case 12: CALL(12); break;                                                                                                              \
-    default: CALL_1_8(CALL, n)                                                                                                             \
+    default: CALL_1_4(CALL, n)                                                                                                             \
     }
 #endif
 
@@ -494,6 +498,7 @@ Q_INLINE void words_rows_blocks(float *out, int64_t ldo, const unpack_at *at, co
 /* ---- every type ---- */
 
 #if Q_ALONG_ROWS
+enum { WORDS_ALONG = ROWS_X_MAX };
 #define WORDS_ROWS(ROWS)                                                                                                                   \
     if (n <= ROWS_X_MAX && n_row - r >= Q_ROWS) {                                                                                          \
         CALL_1_4(ROWS, n)                                                                                                                  \
@@ -501,6 +506,7 @@ Q_INLINE void words_rows_blocks(float *out, int64_t ldo, const unpack_at *at, co
         continue;                                                                                                                          \
     }
 #else
+enum { WORDS_ALONG = 0 };
 #define WORDS_ROWS(ROWS)
 #endif
 
@@ -538,5 +544,6 @@ Q_INLINE void words_rows_blocks(float *out, int64_t ldo, const unpack_at *at, co
         .unpack = words_unpack_##TYPE,                                                                                                     \
         .tile = words_tile_##TILE,                                                                                                         \
         .n_few = Q_FEW_MAX,                                                                                                                \
+        .n_along = WORDS_ALONG,                                                                                                            \
         .matvec = words_matvec_##TYPE,                                                                                                     \
     };

@@ -38,7 +38,7 @@ enum {
     Q_CHUNK = 256,
     Q_ROWS = 16,       /* weight rows that are unpacked together; of a panel of bytes */
     Q_FEW_MAX = 16,    /* most activation rows of a matvec call */
-    Q_TILE_X_MAX = 8,  /* most activation rows of a tile call of a block type with int8 */
+    Q_TILE_X = 4,      /* most activation rows of a tile call of a block type with int8 */
     Q_ACC = 128,       /* floats between the sums of two activation rows of a tile call: most weight rows of a many-rows task. As often
                           is x read from beyond L2. */
     Q_DENSE_BLOCK = 64 /* dense weights packed as int8: columns of a block (q_dense_tmpl.h) */
@@ -83,6 +83,12 @@ typedef struct q_act_wide {
     int16_t q[Q_CHUNK];
 } q_act_wide;
 
+/* Panels of a tile: more than one where vectors are as long as a panel is wide and a load of x should be used more than once. A file that
+ * wants more says so before it includes this. */
+#ifndef Q_PANELS
+#define Q_PANELS 1
+#endif
+
 /* One chunk of Q_ROWS weight rows. Per instruction set and type only parts are used. */
 typedef struct q_panel {
     float d[8][Q_ROWS], m[8][Q_ROWS]; /* of each block; super-blocks: [0] */
@@ -108,7 +114,8 @@ typedef struct quant_kernel {
     /* acc[i * Q_ACC + j] += panel row j times activation row i; n <= tile_x rows, many_bytes apart */
     void (*tile)(float *acc, const void *panel, const uint8_t *x, int n, int n_col);
     int tile_x;
-    int n_few; /* activation rows of a matvec call, <= Q_FEW_MAX */
+    int n_few;   /* activation rows of a matvec call, <= Q_FEW_MAX */
+    int n_along; /* up to so many of them it takes Q_ROWS weight rows at a time, with more panels of them */
     /* out[i * ldo + r] = weight row r times activation row i, n <= n_few rows few_bytes apart, whose chunks are ldx bytes apart.
      * Reads every weight byte once and nothing past the last row. */
     void (*matvec)(float *out, int64_t ldo, const uint8_t *w, size_t row_bytes, int64_t n_row, const uint8_t *x, size_t ldx, int n,

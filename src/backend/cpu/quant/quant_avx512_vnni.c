@@ -1,5 +1,6 @@
 /* Quantised matrix products for AVX-512 with VNNI. */
 #define Q_VNNI_512 1
+#define Q_PANELS   2
 #include "backend/cpu/quant/qvec_vnni.h"
 
 #include "backend/cpu/quant/q_decode_tmpl.h"

@@ -127,6 +127,7 @@ static void pack_few_part(void *arg, int i_thread, int n_thread)
 
 static void matmul_few(quant_job *j)
 {
+    const int64_t unit = j->n <= j->t->n_along ? Q_ROWS : j->t->panel_rows;
     int64_t bytes = 0, n_row = 0, rows;
 
     for (int i = 0; i < j->n_part; i++) bytes += (int64_t)j->part[i].row_bytes * j->part[i].w->n_row, n_row += j->part[i].w->n_row;
@@ -134,9 +135,9 @@ static void matmul_few(quant_job *j)
     else pool_run(j->c->pool, pack_few_part, j);
     /* Small weights have too few rows for large tasks: each thread should get four. */
     bytes = min64(VEC_TASK_BYTES, bytes / (4 * j->c->n_thread));
-    rows = bytes / (int64_t)j->part[0].row_bytes / Q_ROWS * Q_ROWS;
-    rows = rows < Q_ROWS ? Q_ROWS : min64(rows, VEC_TASK_ROWS);
-    j->n_task = cut_rows(j, rows, Q_ROWS);
+    rows = (bytes / (int64_t)j->part[0].row_bytes + unit / 2) / unit * unit;
+    rows = rows < unit ? unit : min64(rows, VEC_TASK_ROWS);
+    j->n_task = cut_rows(j, rows, unit);
     task_runs_begin(&j->runs, j->n_task, j->c->n_thread);
     if (j->n_task == 1 || n_row * j->n_col * j->n < 65536) few_part(j, 0, 1);
     else pool_run(j->c->pool, few_part, j);

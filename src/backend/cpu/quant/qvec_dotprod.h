@@ -21,7 +21,6 @@
 #define Q_JOIN      0
 #define Q_ASK_LEVEL 2
 enum { QL = Q_LANES, MR = 4 };
-#define Q_TILE_X      4
 #define Q_DENSE_X     4
 #define Q_WIDE_SIGNED 0
 #define Q_SIGNED_BIAS 0

@@ -26,7 +26,6 @@
 #define Q_JOIN 1
 #endif
 enum { QL = Q_LANES };
-#define Q_TILE_X  8
 #define Q_DENSE_X 12
 typedef int32_t vi __attribute__((vector_size(64)));
 typedef float vf __attribute__((vector_size(64)));
@@ -35,7 +34,6 @@ typedef float vf __attribute__((vector_size(64)));
 #define Q_PANEL_FEW 0
 #define Q_JOIN      0
 enum { QL = Q_LANES };
-#define Q_TILE_X    4
 #define Q_DENSE_X   4
 typedef int32_t vi __attribute__((vector_size(32)));
 typedef float vf __attribute__((vector_size(32)));
