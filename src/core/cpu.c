@@ -55,6 +55,7 @@ static bool is_amd(void)
 }
 
 bool cpu_bf16_is_fast(void) { return is_amd(); }
+bool cpu_streams_stores(void) { return is_amd(); }
 
 bool cpu_words_are_fast(void)
 {
@@ -68,6 +69,7 @@ bool cpu_words_are_fast(void)
 
 bool cpu_bf16_is_fast(void) { return false; }
 bool cpu_words_are_fast(void) { return false; }
+bool cpu_streams_stores(void) { return false; }
 
 /* fp32 FMA and fp16 conversion are in the base instruction set. Bits: Linux uapi asm/hwcap.h. */
 unsigned cpu_isa(void)
@@ -84,6 +86,7 @@ unsigned cpu_isa(void)
 
 bool cpu_bf16_is_fast(void) { return false; }
 bool cpu_words_are_fast(void) { return false; }
+bool cpu_streams_stores(void) { return false; }
 unsigned cpu_isa(void) { return MO_ISA_GENERIC; }
 
 #endif

@@ -29,6 +29,9 @@ bool cpu_bf16_is_fast(void);
  * 256 bits are the limit of either (AMD family 19h); elsewhere other instructions limit what bytes reach. */
 bool cpu_words_are_fast(void);
 
+/* Whether large results are taken to be written faster past the caches: on AMD, where it was measured (Zen 4). */
+bool cpu_streams_stores(void);
+
 /* "generic,avx2" -> mask of what may be used; unknown names return -1. "all" or NULL gives MO_ISA_ALL. */
 int64_t cpu_isa_parse(const char *list);
 

@@ -384,6 +384,36 @@ TEST(epilogue_and_strides)
     }
 }
 
+/* Results that go past the caches are those of parts that do not. */
+TEST(large_results)
+{
+    enum { M = 8500, LD = 8512, K = 256, N = 500, PART = 125, LEFT = 7 };
+    bool any = false;
+
+    for (int s = 0; s < n_set; s++) {
+        uint8_t *w = blocks_new(MO_Q4_K, M, K, -1);
+        float *x = new_f(N * K, 0), *y = aligned_alloc(64, sizeof *y * N * LD), *part = aligned_alloc(64, sizeof *y * PART * LD);
+        backend *be = test_backend_of(&sets[s].k, 2);
+        weight ww;
+        mo_error err;
+
+        if (!y || !part) exit(2);
+        for (int64_t i = 0; i < (int64_t)N * LD; i++) y[i] = LEFT;
+        CHECK_OK(be->ops->weight(be, &ww, MO_Q4_K, M, K, w, &err));
+        if (sets[s].k.stream_rows) {
+            any = true;
+            be->ops->matmul(be, y, LD, &ww, x, K, N, NULL);
+            for (int64_t i = 0; i < N; i++) {
+                if (i % PART == 0) be->ops->matmul(be, part, LD, &ww, x + i * K, K, PART, NULL);
+                CHECK(same_bits(sets[s].name, y + i * LD, part + i % PART * LD, M));
+                for (int r = M; r < LD; r++) CHECK(y[i * LD + r] == LEFT);
+            }
+        }
+        free(w), free_f(x, 0), free(y), free(part);
+    }
+    if (!any) printf("large_results: no kernel here writes past the caches\n");
+}
+
 /* ---- dense weights packed as int8 (kernels.int8) ---- */
 
 static const int32_t dense[] = { MO_F16, MO_BF16, MO_F32 };
@@ -563,6 +593,7 @@ int main(void)
     RUN(outliers);
     RUN(strange_activations);
     RUN(epilogue_and_strides);
+    RUN(large_results);
     RUN(dense_shapes);
     RUN(dense_strange);
     RUN(dense_bound);

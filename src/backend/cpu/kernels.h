@@ -103,6 +103,9 @@ typedef struct kernels {
 
     /* y[i] = epilogue of raw[i], i < n; bias may be NULL. Order as in backend.h. */
     void (*epilogue)(float *y, const float *raw, const float *bias, int64_t n, activation act, float scale, bool accumulate);
+    /* n_row rows of x, n long, to y, past the caches: for results larger than those are. y: of the alignment of a vector, and so are its
+     * rows. NULL where it was not seen to be faster. */
+    void (*stream_rows)(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t n_row, int64_t n);
     /* y[i] = W[i] * scale as float32, exact conversion; indexed by type, NULL: none. */
     void (*to_f32[MO_DTYPE_COUNT])(float *y, const void *w, int64_t n);
     /* float32 to f16, round to nearest even */

@@ -23,6 +23,8 @@ enum {
     VEC_TASK_BYTES = 128 << 10, /* of weights, about */
     PACK_ALONE = 16384,         /* elements of x that one thread packs before another would have woken */
     X_ROWS_MAX = 512,           /* activation rows of one pass of the many-rows path: a chunk of them fits L2 */
+    STREAM_BYTES = 16 << 20,    /* of results that no cache is taken to keep until they are read */
+    STREAM_ALIGN = 64,
     PANELS_BYTES = SCRATCH_BYTES - X_ROWS_MAX * Q_ACC * 4
 };
 
@@ -36,6 +38,7 @@ typedef struct quant_part {
     int64_t ldy;
     epilogue ep;
     int64_t task_rows, task0; /* weight rows of a task; its first task */
+    bool stream;              /* results go past the caches */
 } quant_part;
 
 typedef struct quant_job {
@@ -202,7 +205,22 @@ static void many_part(void *arg, int i_thread, int n_thread)
             for (int64_t g = 0; g < nr; g += group, from += (size_t)group * rb)
                 group_chunk(p->t, acc + g, panels, from, rb, min64(group, nr - g), x, ni, n_col);
         }
-        for (int64_t i = 0; i < ni; i++) store(j, p, acc + i * Q_ACC, i0 + i, r0, nr);
+        if (p->stream) j->c->k.stream_rows(p->y + i0 * p->ldy + r0, p->ldy, acc, Q_ACC, ni, nr);
+        for (int64_t i = 0; i < ni && !p->stream; i++) store(j, p, acc + i * Q_ACC, i0 + i, r0, nr);
+    }
+}
+
+/* Which parts' results are stored as they are, and together are too large for caches */
+static void choose_streams(quant_job *j)
+{
+    int64_t n_row = 0;
+
+    for (int i = 0; i < j->n_part; i++) n_row += j->part[i].w->n_row;
+    for (quant_part *p = j->part; p < j->part + j->n_part; p++) {
+        const epilogue *e = &p->ep;
+        const bool plain = !e->bias && e->act == ACT_NONE && (e->scale == 0 || e->scale == 1) && !e->accumulate;
+        const bool aligned = (uintptr_t)p->y % STREAM_ALIGN == 0 && p->ldy * (int64_t)sizeof(float) % STREAM_ALIGN == 0;
+        p->stream = j->c->k.stream_rows && plain && aligned && j->n * n_row * (int64_t)sizeof(float) > STREAM_BYTES;
     }
 }
 
@@ -210,6 +228,8 @@ static void matmul_many(quant_job *j)
 {
     const int64_t n_thread = j->c->n_thread, tx = j->t->tile_x, unit = j->t->panel_rows;
     int64_t rows = Q_ACC, n_block;
+
+    choose_streams(j);
 
     run_tasks(j, pack_part, ceil_div(j->n, PACK_ROWS));
     /* About four tasks per thread even things out; when the weights have too few rows for that, split x as well. */
