@@ -59,11 +59,12 @@ void isa_cases_init(void)
     printf("\n");
 }
 
+enum { KEPT_MAX = 96 };
 static struct {
-    const kernels *k;
+    kernels k; /* a copy: a test may fill the same variable with other tables, one after another */
     int n_thread;
     backend *be;
-} kept[32];
+} kept[KEPT_MAX];
 static int n_kept;
 
 static void drop_backends(void)
@@ -76,13 +77,13 @@ backend *test_backend_of(const kernels *k, int n_thread)
     mo_error err;
 
     for (int i = 0; i < n_kept; i++)
-        if (kept[i].k == k && kept[i].n_thread == n_thread) return kept[i].be;
+        if (!memcmp(&kept[i].k, k, sizeof *k) && kept[i].n_thread == n_thread) return kept[i].be;
     if (!n_kept) atexit(drop_backends);
-    if (n_kept == sizeof kept / sizeof *kept || cpu_backend_new_kernels(&kept[n_kept].be, k, n_thread, &err) != MO_OK) {
-        fprintf(stderr, "no backend: %s\n", n_kept < 32 ? err.message : "more than a test should need");
+    if (n_kept == KEPT_MAX || cpu_backend_new_kernels(&kept[n_kept].be, k, n_thread, &err) != MO_OK) {
+        fprintf(stderr, "no backend: %s\n", n_kept < KEPT_MAX ? err.message : "more than a test should need");
         exit(2);
     }
-    kept[n_kept].k = k;
+    kept[n_kept].k = *k;
     kept[n_kept].n_thread = n_thread;
     return kept[n_kept++].be;
 }
