@@ -5,10 +5,7 @@
  * activation rows; each row leaves a vector of partial sums, and 16 of those are summed across lanes together into a
  * vector with a lane for each row, which goes through the float32 arithmetic.
  */
-enum {
-    NZ = Q_CHUNK / 64, /* vectors of a chunk */
-    ROWS_X_MAX = 4     /* activation rows at a time */
-};
+enum { NZ = Q_CHUNK / 64 }; /* vectors of a chunk */
 
 typedef struct rows_head {
     uint32_t scale[4][Q_ROWS]; /* 4 bytes each: scales of sub-blocks */

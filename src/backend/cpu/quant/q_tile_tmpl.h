@@ -19,6 +19,7 @@ enum {
  * the first panel's on */
 #define ROWS_OF(p, FIELD, r) (&(p)[(r) / NV].FIELD[(r) % NV * QL])
 #define STEP_OF(w, r)        ((w) + (size_t)((r) / NV) * sizeof(q_panel) + (r) % NV * (QL * 4))
+Q_INLINE const uint8_t *steps_of(const q_panel *p) { return (const uint8_t *)p + offsetof(q_panel, q); }
 
 #if Q_WIDE_SIGNED /* panels of 16-bit elements are made row by row */
 typedef struct row_buf {
@@ -159,7 +160,7 @@ Q_INLINE void tile_super(float *acc, int64_t ldacc, const q_panel *p, const uint
                          const int n_add, const int mins, const bool sgn, const bool paired)
 {
     const int steps = Q_STEPS(sub, sgn), part = steps < n_add ? steps : n_add;
-    const uint8_t *xq = x + offsetof(q_act, q), *w = (const uint8_t *)p + offsetof(q_panel, q);
+    const uint8_t *xq = x + offsetof(q_act, q), *w = steps_of(p);
     vi isum[Q_TILE_X][TV], imin[Q_TILE_X][TV];
 
     Q_UNROLL
@@ -188,7 +189,7 @@ Q_INLINE void tile_super(float *acc, int64_t ldacc, const q_panel *p, const uint
 Q_INLINE void tile_super_16(float *acc, int64_t ldacc, const q_panel *p, const uint8_t *x, size_t ldx, const int n, const int sub,
                             const int bias, const int mins)
 {
-    const uint8_t *xq = x + offsetof(q_act, q), *xs = x + offsetof(q_act, sum), *w = (const uint8_t *)p + offsetof(q_panel, q);
+    const uint8_t *xq = x + offsetof(q_act, q), *xs = x + offsetof(q_act, sum), *w = steps_of(p);
     vi isum[Q_TILE_X][TV], imin[Q_TILE_X][TV];
 
     Q_UNROLL
@@ -282,7 +283,7 @@ Q_INLINE void tile_block(float *acc, int64_t ldacc, const q_panel *p, const uint
                          const int n_add, const int bias, const bool has_min, const bool sgn)
 {
     const int steps = Q_STEPS(32, sgn), part = steps < n_add ? steps : n_add;
-    const uint8_t *xq = x + offsetof(q_act, q), *w = (const uint8_t *)p + offsetof(q_panel, q);
+    const uint8_t *xq = x + offsetof(q_act, q), *w = steps_of(p);
     vf y[Q_TILE_X][TV];
 
     Q_UNROLL
@@ -296,7 +297,7 @@ Q_INLINE void tile_block(float *acc, int64_t ldacc, const q_panel *p, const uint
             for (int i = 0; i < n; i++) Q_UNROLL
             for (int r = 0; r < TV; r++) isum[i][r] = (vi){ 0 };
         } else {
-            tile_high(isum, (const uint8_t *)p + offsetof(q_panel, q), x, ldx, n, b, sgn);
+            tile_high(isum, steps_of(p), x, ldx, n, b, sgn);
         }
         Q_UNROLL
         for (int h = 0; h < steps / part; h++, w += part * Q_ROWS * 4, xq += part * 4) {

@@ -123,7 +123,8 @@ static void T_FN(tile)(float *acc, const void *p, const uint8_t *x, int n, int n
 #endif
 
 #if Q_PANEL_FEW
-/* nr weight rows at w times n activation rows through panels that live for one use. Apart from matvec, whose registers it would take. */
+/* nr weight rows at w times n activation rows through panels that live for one use. Not inlined:
+ * matvec is long, and what GCC 12 makes of it varies by a tenth with what stands in it. */
 static __attribute__((noinline)) void T_FN(few_panels)(float *out, int64_t ldo, q_panel *p, const uint8_t *w, size_t rb, int nr,
                                                        const uint8_t *x, size_t ldx, int n, int64_t k)
 {
@@ -201,13 +202,11 @@ static const quant_kernel T_FN(kernel) = {
     .unpack = T_FN(unpack_many),
 #if Q_PANEL_FEW
     .n_few = Q_FEW_MAX,
+    .n_along = ROWS_X_MAX,
 #else
     .n_few = Q_FEW,
 #endif
     .tile = T_TILE_FN,
-#if Q_PANEL_FEW && Q_ALONG_ROWS
-    .n_along = ROWS_X_MAX,
-#endif
     .matvec = T_FN(matvec),
 };
 

@@ -65,7 +65,7 @@ Q_INLINE vu words_of(const uint8_t *p, size_t rb)
     return v;
 }
 
-/* n <= Q_ROWS rows of whole chunks of `chunk` bytes, or what u->n_col says of them; those missing become zero. */
+/* Q_ROWS rows of whole chunks of `chunk` bytes, or what u->n_col says of them. n are left: those missing become zero. */
 Q_INLINE void fill_rows(unpack_at u, int n, const int chunk, void (*fill)(const unpack_at *u))
 {
     uint8_t rows[Q_ROWS * CHUNK_BYTES_MAX];
@@ -84,7 +84,7 @@ Q_INLINE void fill_rows(unpack_at u, int n, const int chunk, void (*fill)(const 
 Q_INLINE void fill_panels(unpack_at u, int n, const int chunk, void (*fill)(const unpack_at *u))
 {
     for (int i = 0; i < Q_PANELS; i++, u.p++, u.w += Q_ROWS * u.rb, u.ahead += Q_ROWS * u.ahead_step, n -= Q_ROWS)
-        fill_rows(u, n < 0 ? 0 : n < Q_ROWS ? n : Q_ROWS, chunk, fill);
+        fill_rows(u, n, chunk, fill);
 }
 
 #define EACH_BYTE(v) (0x01010101u * (v))

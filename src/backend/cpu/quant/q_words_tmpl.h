@@ -193,7 +193,7 @@ Q_INLINE void words_fill(words_panel *o, unpack_at u, int n, const words_type t)
 
     u.p = &bytes;
     for (int r0 = 0; r0 < W_ROWS; r0 += Q_ROWS, u.w += Q_ROWS * u.rb, u.ahead += Q_ROWS * u.ahead_step, n -= Q_ROWS) {
-        fill_rows(u, n < 0 ? 0 : n < Q_ROWS ? n : Q_ROWS, t.chunk, t.fill);
+        fill_rows(u, n, t.chunk, t.fill);
         words_widen(o, r0, &bytes, u.n_col, t);
     }
 }
@@ -498,7 +498,6 @@ Q_INLINE void words_rows_blocks(float *out, int64_t ldo, const unpack_at *at, co
 /* ---- every type ---- */
 
 #if Q_ALONG_ROWS
-enum { WORDS_ALONG = ROWS_X_MAX };
 #define WORDS_ROWS(ROWS)                                                                                                                   \
     if (n <= ROWS_X_MAX && n_row - r >= Q_ROWS) {                                                                                          \
         CALL_1_4(ROWS, n)                                                                                                                  \
@@ -506,7 +505,6 @@ enum { WORDS_ALONG = ROWS_X_MAX };
         continue;                                                                                                                          \
     }
 #else
-enum { WORDS_ALONG = 0 };
 #define WORDS_ROWS(ROWS)
 #endif
 
@@ -544,6 +542,6 @@ enum { WORDS_ALONG = 0 };
         .unpack = words_unpack_##TYPE,                                                                                                     \
         .tile = words_tile_##TILE,                                                                                                         \
         .n_few = Q_FEW_MAX,                                                                                                                \
-        .n_along = WORDS_ALONG,                                                                                                            \
+        .n_along = ROWS_X_MAX,                                                                                                             \
         .matvec = words_matvec_##TYPE,                                                                                                     \
     };

@@ -206,7 +206,8 @@ static void many_part(void *arg, int i_thread, int n_thread)
                 group_chunk(p->t, acc + g, panels, from, rb, min64(group, nr - g), x, ni, n_col);
         }
         if (p->stream) j->c->k.stream_rows(p->y + i0 * p->ldy + r0, p->ldy, acc, Q_ACC, ni, nr);
-        for (int64_t i = 0; i < ni && !p->stream; i++) store(j, p, acc + i * Q_ACC, i0 + i, r0, nr);
+        else
+            for (int64_t i = 0; i < ni; i++) store(j, p, acc + i * Q_ACC, i0 + i, r0, nr);
     }
 }
 

@@ -44,6 +44,7 @@ typedef float vf __attribute__((vector_size(32)));
 #else
 #define Q_ALONG_ROWS Q_VNNI_512
 #endif
+enum { ROWS_X_MAX = Q_ALONG_ROWS ? 4 : 0 }; /* activation rows that one matvec takes along the rows of weights (q_rows_tmpl.h) */
 typedef vi va;
 
 /* dot8: sum + 4 products of bytes; dot16: sum + 2 products of 16-bit elements */
