@@ -5,7 +5,8 @@
  * activation rows; each row leaves a vector of partial sums, and 16 of those are summed across lanes together into a
  * vector with a lane for each row, which goes through the float32 arithmetic.
  */
-enum { NZ = Q_CHUNK / 64 }; /* vectors of a chunk */
+enum { NZ = Q_CHUNK / 64 };     /* vectors of a chunk */
+enum { ROWS_K_MIN = 4 * 32 }; /* shorter rows go through panels */
 
 typedef struct rows_head {
     uint32_t scale[4][Q_ROWS]; /* 4 bytes each: scales of sub-blocks */
@@ -17,7 +18,7 @@ typedef struct rows_head {
 Q_INLINE vi sums_of_4(vi a, vi b, vi c, vi d)
 {
     const vi ab = ZIP(a, b, 0, 4, 1, 5) + ZIP(a, b, 2, 6, 3, 7), cd = ZIP(c, d, 0, 4, 1, 5) + ZIP(c, d, 2, 6, 3, 7);
-    return ZIP(ab, cd, 0, 1, 4, 5) + ZIP(ab, cd, 2, 3, 6, 7);
+    return (vi)_mm512_unpacklo_epi64((__m512i)ab, (__m512i)cd) + (vi)_mm512_unpackhi_epi64((__m512i)ab, (__m512i)cd);
 }
 
 #define PARTS(a, b, i, j, k, l)                                                                                                            \
@@ -402,16 +403,56 @@ Q_INLINE vu z_fifth(vu v, vu bits, const int half)
     return z_add_where(v, (vu)_mm512_shuffle_epi8((__m512i)bits, (__m512i)spread), bit, EACH_BYTE(16));
 }
 
-/* Elements of four blocks, at b + at[…]: the first 16 of each, the last 16 of each */
-Q_INLINE void four_blocks(vu *lo, vu *hi, const uint8_t *b, const size_t at[4], const rows_blocks_type t)
-{
-    const uint8_t *q = b + t.at_q;
-    const vu v = z_four_at(q, at);
+/* Four blocks, of an even number of bytes each, in two vectors: those `from` and `to` bytes from the first block on hold 16 bytes at `at` of
+ * each, and what lies before if that fits. Nothing past the last block is read, nothing before the first. */
+typedef struct four_at {
+    int bytes, at, from, to;
+} four_at;
 
+Q_INLINE four_at four_of(const int bytes, const int at)
+{
+    const int end = 3 * bytes + at + 16;
+    return (four_at){ bytes, at, end > 128 ? at : 0, end - 64 };
+}
+
+/* The compiler would load them anew for each use, across a line of the cache every time. */
+Q_INLINE void four_load(vu v[2], const uint8_t *b, const four_at f)
+{
+    v[0] = z_load(b + f.from);
+    v[1] = z_load(b + f.to);
+    __asm__("" : "+v"(v[0]), "+v"(v[1]));
+}
+
+/* Their 16-bit words in another order */
+typedef uint16_t vw __attribute__((vector_size(64)));
+Q_INLINE vu z_words(const vu v[2], vw order) { return (vu)_mm512_permutex2var_epi16((__m512i)v[0], (__m512i)order, (__m512i)v[1]); }
+
+/* Where they have the word `o` bytes from the first block on; those of a block's 16 bytes; the word at o of each block; two at o of block j */
+#define WORD_IN(f, o)    (uint16_t)((o) - (f).from < 64 ? ((o) - (f).from) / 2 : ((o) - (f).to) / 2 + 32)
+#define WORD_OF(f, j, e) WORD_IN(f, (j) * (f).bytes + (f).at + 2 * (e))
+#define WORDS_OF(f, j)                                                                                                                     \
+    WORD_OF(f, j, 0), WORD_OF(f, j, 1), WORD_OF(f, j, 2), WORD_OF(f, j, 3), WORD_OF(f, j, 4), WORD_OF(f, j, 5), WORD_OF(f, j, 6),         \
+        WORD_OF(f, j, 7)
+#define FIRST_OF(f, o)   WORD_IN(f, o), WORD_IN(f, (f).bytes + (o)), WORD_IN(f, 2 * (f).bytes + (o)), WORD_IN(f, 3 * (f).bytes + (o))
+#define PAIR_OF(f, j, o) WORD_IN(f, (j) * (f).bytes + (o)), WORD_IN(f, (j) * (f).bytes + (o) + 2), 0, 0, 0, 0, 0, 0
+
+Q_INLINE vw four_words(const four_at f) { return (vw){ WORDS_OF(f, 0), WORDS_OF(f, 1), WORDS_OF(f, 2), WORDS_OF(f, 3) }; }
+
+/* The first 16 elements of four blocks, the last 16 of each; and in every quarter of `factors` their four d and four m */
+Q_INLINE void four_blocks(vu *lo, vu *hi, vu *factors, const uint8_t *b, const rows_blocks_type t)
+{
+    const four_at a = four_of(t.bytes, t.at_q), h = four_of(t.bytes, t.at_q + 16);
+    const int high = t.at_q - 4; /* where fifth bits are */
+    vu w[2], v;
+
+    four_load(w, b, a);
+    v = z_words(w, four_words(a));
+    *factors = z_words(w, (vw){ FIRST_OF(a, 0), FIRST_OF(a, 2), FIRST_OF(a, 0), FIRST_OF(a, 2), FIRST_OF(a, 0), FIRST_OF(a, 2),
+                                FIRST_OF(a, 0), FIRST_OF(a, 2) });
     *lo = v & EACH_BYTE(15);
     *hi = v >> 4 & EACH_BYTE(15);
     if (t.kind == BITS_5) {
-        const vu bits = z_four_at(q - 4, at);
+        const vu bits = z_words(w, (vw){ PAIR_OF(a, 0, high), PAIR_OF(a, 1, high), PAIR_OF(a, 2, high), PAIR_OF(a, 3, high) });
         *lo = z_fifth(*lo, bits, 0);
         *hi = z_fifth(*hi, bits, 1);
     }
@@ -420,76 +461,86 @@ Q_INLINE void four_blocks(vu *lo, vu *hi, const uint8_t *b, const size_t at[4], 
         *hi = z_levels(*hi);
     }
     if (t.kind == BITS_8) {
+        four_load(w, b, h);
         *lo = v ^ EACH_BYTE(128);
-        *hi = z_four_at(q + 16, at) ^ EACH_BYTE(128);
+        *hi = z_words(w, four_words(h)) ^ EACH_BYTE(128);
     }
 }
 
-/* -bias * sum of x, of blocks j … j + 3, in the first elements of the quarters */
-Q_INLINE vi blocks_start(const int16_t *sum, int j, const int bias)
+/* Row 4 g + e's factors to the e-th quarter of f[g] */
+Q_INLINE void put_factors(vu f[4], int g, int e, vu factors)
 {
-    const vi s = (vi)_mm512_castsi256_si512(_mm256_cvtepi16_epi32(load16(sum)));
-    const vi at = { j, 0, 0, 0, j + 1, 0, 0, 0, j + 2, 0, 0, 0, j + 3, 0, 0, 0 };
-    return (vi)_mm512_maskz_permutexvar_epi32(0x1111, (__m512i)at, (__m512i)s) * -bias;
+    f[g] = e ? (vu)_mm512_mask_mov_epi64((__m512i)f[g], (__mmask8)(3 << 2 * e), (__m512i)factors) : factors;
 }
 
-/* n_block <= 8 blocks of 16 rows. In the place of those that a row does not have the last one is read; x is zero there. */
-Q_INLINE void rows_8_blocks(vf *y, const unpack_at *at, const uint8_t *x, const int n, const rows_blocks_type t, const int n_block)
+/* Those of each block, a lane a row: `of` 0 d, 4 m */
+Q_INLINE void factors_of(vf d[4], const vu f[4], const int of)
 {
-    q_panel *p = at->p;
-    vi u[ROWS_X_MAX][2][4];
-    size_t place[2][4];
+#define OF_4(i, j) (uint16_t)(32 * (i) + of + (j)), (uint16_t)(32 * (i) + 8 + of + (j)), (uint16_t)(32 * (i) + 16 + of + (j)),            \
+                   (uint16_t)(32 * (i) + 24 + of + (j))
+    const vw order = { OF_4(0, 0), OF_4(1, 0), OF_4(0, 1), OF_4(1, 1), OF_4(0, 2), OF_4(1, 2), OF_4(0, 3), OF_4(1, 3) };
+#undef OF_4
+    const vu a = z_words(f, order), b = z_words(f + 2, order);
+    const __m512i low = (__m512i)PARTS(a, b, 0, 4, 1, 5), high = (__m512i)PARTS(a, b, 2, 6, 3, 7);
+
+    d[0] = (vf)_mm512_cvtph_ps(_mm512_castsi512_si256(low));
+    d[1] = (vf)_mm512_cvtph_ps(_mm512_extracti64x4_epi64(low, 1));
+    d[2] = (vf)_mm512_cvtph_ps(_mm512_castsi512_si256(high));
+    d[3] = (vf)_mm512_cvtph_ps(_mm512_extracti64x4_epi64(high, 1));
+}
+
+/* 16 bytes from p, p + step, …, of which the first `skip` places count as zero */
+Q_INLINE vi x_four(const void *p, size_t step, const int skip)
+{
+    const vi v = (vi)z_four(p, step);
+    return skip ? (vi)_mm512_maskz_mov_epi32((__mmask16)(0xffff << 4 * skip), (__m512i)v) : v;
+}
+
+/* Four blocks of 16 rows, the first of which is block j of a chunk of x. The first `skip` of them do not count; j may be less than 0
+ * by so much. */
+Q_INLINE void rows_4_blocks(vf *y, const unpack_at *at, const uint8_t *x, const int j, const int n, const rows_blocks_type t, const int skip)
+{
+    vi u[ROWS_X_MAX][4];
+    vu f[4];
+    vf d[4], m[4];
 
     Q_UNROLL
-    for (int j = 0; j < 8; j++) place[j / 4][j % 4] = (size_t)((j < n_block ? j : n_block - 1) * t.bytes);
-    Q_UNROLL
     for (int g = 0; g < 4; g++) {
-        vi a[ROWS_X_MAX][2][4];
+        vi a[ROWS_X_MAX][4];
         Q_UNROLL
         for (int e = 0; e < 4; e++) {
-            ask(at, 4 * g + e, n_block * t.bytes);
+            vu lo, hi, factors;
+            ask_part(at, 4 * g + e, j * t.bytes, (j + 4) * t.bytes);
+            four_blocks(&lo, &hi, &factors, at->w + (size_t)(4 * g + e) * at->rb, t);
+            put_factors(f, g, e, factors);
             Q_UNROLL
-            for (int h = 0; h < 2; h++) {
-                vu lo, hi;
-                if (4 * h >= n_block) {
-                    Q_UNROLL
-                    for (int i = 0; i < n; i++) a[i][h][e] = (vi){ 0 };
-                    continue;
-                }
-                four_blocks(&lo, &hi, at->w + (size_t)(4 * g + e) * at->rb, place[h], t);
-                Q_UNROLL
-                for (int i = 0; i < n; i++) {
-                    const q_act_block *xa = (const q_act_block *)(const void *)x + i;
-                    vi v = { 0 };
-                    v = q_dot8(v, (vi)lo, (vi)z_four(xa->high + 128 * h, 32));
-                    v = q_dot8(v, (vi)hi, (vi)z_four(xa->high + 128 * h + 16, 32)) * 128;
-                    if (t.bias) v += blocks_start(xa->a.sum, 4 * h, t.bias);
-                    v = q_dot8(v, (vi)lo, (vi)z_four(xa->a.q + 128 * h, 32));
-                    a[i][h][e] = q_dot8(v, (vi)hi, (vi)z_four(xa->a.q + 128 * h + 16, 32));
-                }
+            for (int i = 0; i < n; i++) {
+                const uint8_t *q = x + (size_t)i * sizeof(q_act_block) + 32 * j, *high = q + offsetof(q_act_block, high);
+                vi v = { 0 };
+                q += offsetof(q_act_block, a.q);
+                v = q_dot8(v, (vi)lo, x_four(high, 32, skip));
+                v = q_dot8(v, (vi)hi, x_four(high + 16, 32, skip)) * 128;
+                v = q_dot8(v, (vi)lo, x_four(q, 32, skip));
+                a[i][e] = q_dot8(v, (vi)hi, x_four(q + 16, 32, skip));
             }
         }
         Q_UNROLL
-        for (int i = 0; i < n; i++) Q_UNROLL
-        for (int h = 0; h < 2; h++) u[i][h][g] = sums_of_4(a[i][h][0], a[i][h][1], a[i][h][2], a[i][h][3]);
+        for (int i = 0; i < n; i++) u[i][g] = sums_of_4(a[i][0], a[i][1], a[i][2], a[i][3]);
     }
-    Q_UNROLL
-    for (int j = 0; j < 8; j++)
-        if (j < n_block) block_factors(p, at->w + j * t.bytes, at->rb, j, 0, t.two);
+    factors_of(d, f, 0);
+    if (t.two) factors_of(m, f, 4);
     Q_UNROLL
     for (int i = 0; i < n; i++) {
-        const q_act *xa = &((const q_act_block *)(const void *)x + i)->a;
+        const q_act_block *xa = (const q_act_block *)(const void *)x + i;
+        vi s[4];
+        sums_of_quarters(s, u[i]);
         Q_UNROLL
-        for (int h = 0; h < 2; h++) {
-            vi s[4];
-            sums_of_quarters(s, u[i][h]);
-            Q_UNROLL
-            for (int j = 0; j < 4; j++) {
-                if (4 * h + j >= n_block) continue;
-                vf f = vf_at(p->d[4 * h + j]) * __builtin_convertvector(s[j], vf);
-                if (t.two) f += vf_at(p->m[4 * h + j]) * (float)xa->sum[4 * h + j];
-                y[i] += f * xa->d[4 * h + j];
-            }
+        for (int b = 0; b < 4; b++) {
+            vf v;
+            if (b < skip) continue;
+            v = d[b] * __builtin_convertvector(t.bias ? s[b] - xa->times.less[j + b] : s[b], vf);
+            if (t.two) v += m[b] * xa->times.sum[j + b];
+            y[i] += v * xa->a.d[j + b];
         }
     }
 }
@@ -499,11 +550,28 @@ Q_INLINE void rows_blocks(float *out, int64_t ldo, const unpack_at *at, const ui
 {
     unpack_at u = *at;
     vf y[ROWS_X_MAX];
+    int j = 0;
 
     Q_UNROLL
     for (int i = 0; i < n; i++) y[i] = (vf){ 0 };
-    for (; k >= Q_CHUNK; k -= Q_CHUNK, u.w += 8 * t.bytes, u.ahead += 8 * t.bytes, x += ldx) rows_8_blocks(y, &u, x, n, t, 8);
-    if (k) rows_8_blocks(y, &u, x, n, t, (int)(k / 32));
+    while (k >= 128) {
+        rows_4_blocks(y, &u, x, 0, n, t, 0);
+        u.w += 4 * t.bytes;
+        k -= 128;
+        j = 4;
+        if (k < 128) break;
+        rows_4_blocks(y, &u, x, 4, n, t, 0);
+        u.w += 4 * t.bytes;
+        k -= 128;
+        j = 0;
+        u.ahead += 8 * t.bytes;
+        x += ldx;
+    }
+    if (k) { /* the row's last four, the first of them again */
+        const int skip = 4 - (int)(k / 32);
+        u.w -= skip * t.bytes;
+        rows_4_blocks(y, &u, x, j - skip, n, t, skip);
+    }
     Q_UNROLL
     for (int i = 0; i < n; i++) memcpy(out + i * ldo, &y[i], Q_ROWS * sizeof(float));
 }

@@ -31,12 +31,13 @@ typedef struct unpack_at {
     size_t ahead_step;
 } unpack_at;
 
-/* Piece i of what is ahead */
-Q_INLINE void ask(const unpack_at *u, int i, const int bytes)
+/* Piece i of what is ahead, from byte `from` of it on: every 64th of the piece */
+Q_INLINE void ask_part(const unpack_at *u, int i, const int from, const int to)
 {
     Q_UNROLL
-    for (int o = 0; o < bytes; o += 64) __builtin_prefetch(u->ahead + (size_t)i * u->ahead_step + o, 0, Q_ASK_LEVEL);
+    for (int o = (from + 63) / 64 * 64; o < to; o += 64) __builtin_prefetch(u->ahead + (size_t)i * u->ahead_step + o, 0, Q_ASK_LEVEL);
 }
+Q_INLINE void ask(const unpack_at *u, int i, const int bytes) { ask_part(u, i, 0, bytes); }
 
 /* 16 bytes at p, p + rb, … of QL rows, transposed */
 Q_INLINE void turn(vu t[4], const uint8_t *p, size_t rb)

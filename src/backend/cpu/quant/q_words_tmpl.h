@@ -418,63 +418,49 @@ Q_INLINE void words_row_iq4_xs(vu q[NZ], vi s[NZ], const uint8_t *b, const rows_
     }
 }
 
-/* n_block <= 8 blocks of Q_ROWS rows, as in rows_8_blocks: y = fma(their sum, dx, y) */
-Q_INLINE void words_8_blocks(vf *y, const unpack_at *at, const words_act *x, const int n, const rows_blocks_type t, const int n_block)
+/* Four blocks of Q_ROWS rows, as in rows_4_blocks: f = their sum on top of it */
+Q_INLINE void words_4_blocks(vf *f, const unpack_at *at, const words_act *x, const int j, const int n, const rows_blocks_type t, const int skip)
 {
-    q_panel *p = at->p; /* only factors */
-    vi u[ROWS_X_MAX][2][4];
-    words_x xs[ROWS_X_MAX];
-    size_t place[2][4];
+    vi u[ROWS_X_MAX][4];
+    vu factors[4];
+    vf d[4], m[4];
 
     Q_UNROLL
-    for (int i = 0; i < n; i++) words_x_make(&xs[i], x + i, 32, ORDER_LEVELS);
-    Q_UNROLL
-    for (int j = 0; j < 8; j++) place[j / 4][j % 4] = (size_t)((j < n_block ? j : n_block - 1) * t.bytes);
-    Q_UNROLL
     for (int g = 0; g < 4; g++) {
-        vi a[ROWS_X_MAX][2][4];
+        vi a[ROWS_X_MAX][4];
         Q_UNROLL
         for (int e = 0; e < 4; e++) {
-            ask(at, 4 * g + e, n_block * t.bytes);
+            vu q[2], own;
+            ask_part(at, 4 * g + e, j * t.bytes, (j + 4) * t.bytes);
+            four_blocks(&q[0], &q[1], &own, at->w + (size_t)(4 * g + e) * at->rb, t);
+            put_factors(factors, g, e, own);
             Q_UNROLL
-            for (int h = 0; h < 2; h++) {
-                vu q[2];
+            for (int i = 0; i < n; i++) {
+                const uint8_t *p = (const uint8_t *)(x + i) + offsetof(words_act, q) + 64 * j; /* of a block: 16 of even number, 16 of odd */
+                vi v = { 0 };
                 Q_UNROLL
-                for (int i = 0; i < n; i++) a[i][h][e] = (vi){ 0 };
-                if (4 * h >= n_block) continue;
-                four_blocks(&q[0], &q[1], at->w + (size_t)(4 * g + e) * at->rb, place[h], t);
-                Q_UNROLL
-                for (int i = 0; i < n; i++) {
-                    vi v = { 0 };
-                    if (t.bias) v = blocks_start(x[i].sum32, 4 * h, t.bias);
-                    Q_UNROLL
-                    for (int z = 0; z < 2; z++) {
-                        v = q_dot16(v, (vi)even_bytes((wh)q[z]), (vi)xs[i].even[2 * h + z]);
-                        v = q_dot16(v, (vi)odd_bytes((wh)q[z]), (vi)xs[i].odd[2 * h + z]);
-                    }
-                    a[i][h][e] = v;
+                for (int z = 0; z < 2; z++) {
+                    v = q_dot16(v, (vi)even_bytes((wh)q[z]), x_four(p + 16 * z, 64, skip));
+                    v = q_dot16(v, (vi)odd_bytes((wh)q[z]), x_four(p + 16 * z + 32, 64, skip));
                 }
+                a[i][e] = v;
             }
         }
         Q_UNROLL
-        for (int i = 0; i < n; i++) Q_UNROLL
-        for (int h = 0; h < 2; h++) u[i][h][g] = sums_of_4(a[i][h][0], a[i][h][1], a[i][h][2], a[i][h][3]);
+        for (int i = 0; i < n; i++) u[i][g] = sums_of_4(a[i][0], a[i][1], a[i][2], a[i][3]);
     }
-    Q_UNROLL
-    for (int j = 0; j < 8; j++) block_factors(p, at->w + place[j / 4][j % 4], at->rb, j, 0, t.two);
+    factors_of(d, factors, 0);
+    if (t.two) factors_of(m, factors, 4);
     Q_UNROLL
     for (int i = 0; i < n; i++) {
-        vf f = { 0 };
-        vi s[8];
-        sums_of_quarters(s, u[i][0]);
-        sums_of_quarters(s + 4, u[i][1]);
+        vi s[4];
+        sums_of_quarters(s, u[i]);
         Q_UNROLL
-        for (int j = 0; j < 8; j++) {
-            if (j >= n_block) continue;
-            f = q_fma(__builtin_convertvector(s[j], vf), vf_at(p->d[j]), f);
-            if (t.two) f = q_fma(every(x[i].sum[j]), vf_at(p->m[j]), f);
+        for (int b = 0; b < 4; b++) {
+            if (b < skip) continue;
+            f[i] = q_fma(__builtin_convertvector(t.bias ? s[b] - t.bias * x[i].sum32[j + b] : s[b], vf), d[b], f[i]);
+            if (t.two) f[i] = q_fma(every(x[i].sum[j + b]), m[b], f[i]);
         }
-        y[i] = q_fma(f, xs[i].d, y[i]);
     }
 }
 
@@ -486,9 +472,22 @@ Q_INLINE void words_rows_blocks(float *out, int64_t ldo, const unpack_at *at, co
 
     Q_UNROLL
     for (int i = 0; i < n; i++) y[i] = (vf){ 0 };
-    for (; k >= Q_CHUNK; k -= Q_CHUNK, u.w += 8 * t.bytes, u.ahead += 8 * t.bytes, x += ldx)
-        words_8_blocks(y, &u, (const words_act *)(const void *)x, n, t, 8);
-    if (k) words_8_blocks(y, &u, (const words_act *)(const void *)x, n, t, (int)(k / 32));
+    for (; k > 0; k -= Q_CHUNK, x += ldx, u.ahead += 8 * t.bytes) {
+        const words_act *xa = (const words_act *)(const void *)x;
+        const int left = k < Q_CHUNK ? (int)(k / 32) : 8, skip = (8 - left) % 4;
+        vf f[ROWS_X_MAX];
+
+        Q_UNROLL
+        for (int i = 0; i < n; i++) f[i] = (vf){ 0 };
+        if (left >= 4) words_4_blocks(f, &u, xa, 0, n, t, 0), u.w += 4 * t.bytes;
+        if (left == 8) words_4_blocks(f, &u, xa, 4, n, t, 0), u.w += 4 * t.bytes;
+        if (skip) { /* the row's last four, the first of them again */
+            u.w -= skip * t.bytes;
+            words_4_blocks(f, &u, xa, left / 4 * 4 - skip, n, t, skip);
+        }
+        Q_UNROLL
+        for (int i = 0; i < n; i++) y[i] = q_fma(f[i], every(xa[i].d), y[i]);
+    }
     Q_UNROLL
     for (int i = 0; i < n; i++) memcpy(out + i * ldo, &y[i], Q_ROWS * sizeof(float));
 }
@@ -499,7 +498,7 @@ Q_INLINE void words_rows_blocks(float *out, int64_t ldo, const unpack_at *at, co
 
 #if Q_ALONG_ROWS
 #define WORDS_ROWS(ROWS)                                                                                                                   \
-    if (n <= ROWS_X_MAX && n_row - r >= Q_ROWS) {                                                                                          \
+    if (n <= ROWS_X_MAX && n_row - r >= Q_ROWS && k >= ROWS_K_MIN) {                                                                                          \
         CALL_1_4(ROWS, n)                                                                                                                  \
         step = Q_ROWS;                                                                                                                     \
         continue;                                                                                                                          \
