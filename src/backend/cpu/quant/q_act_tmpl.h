@@ -42,13 +42,6 @@ static inline __attribute__((always_inline)) void act_sums(q_act *a, const int32
     if (super) a->d[ACT_REACH] = (float)reach;
 }
 
-/* |x| as an integer: ordered, NaN above infinity */
-static inline int32_t act_size(float x)
-{
-    int32_t u;
-    memcpy(&u, &x, sizeof u);
-    return u & 0x7fffffff;
-}
 static inline float act_of_size(int32_t u)
 {
     float x;
@@ -56,41 +49,54 @@ static inline float act_of_size(int32_t u)
     return x;
 }
 
-/* Finds the Q_HIGH largest steps of 32 elements: where they begin, what is the largest in them and in the others */
-static void act_steps(uint8_t *at, int32_t *largest, int32_t *rest, const float *x)
-{
-    int32_t top[8];
+typedef int32_t act4 __attribute__((vector_size(16)));
+typedef int8_t act4b __attribute__((vector_size(4)));
+typedef int32_t act8 __attribute__((vector_size(32))); /* of each of a chunk's 8 blocks */
 
-    for (int s = 0; s < 8; s++) {
-        const int32_t a = act_size(x[4 * s]), b = act_size(x[4 * s + 1]), c = act_size(x[4 * s + 2]), d = act_size(x[4 * s + 3]);
+static inline act8 act_pick(act8 where, act8 a, act8 b) { return (a & where) | (b & ~where); }
+
+/* Finds the Q_HIGH steps of 4 elements of each block with the largest |x|, what is the largest in them and in the others. |x| are
+ * integers here: ordered, NaN above infinity. */
+static inline void act_steps(act8 at[Q_HIGH], act8 *largest, act8 *rest, const float *x)
+{
+    int32_t size[Q_CHUNK], of_step[Q_CHUNK / 4], turned[8][8];
+    act8 top[8];
+
+    memcpy(size, x, sizeof size);
+    for (int s = 0; s < Q_CHUNK / 4; s++) {
+        const int32_t *u = size + 4 * s;
+        const int32_t a = u[0] & 0x7fffffff, b = u[1] & 0x7fffffff, c = u[2] & 0x7fffffff, d = u[3] & 0x7fffffff;
         const int32_t ab = a > b ? a : b, cd = c > d ? c : d;
-        top[s] = ab > cd ? ab : cd;
+        of_step[s] = ab > cd ? ab : cd;
     }
-    *largest = *rest = 0;
+    for (int s = 0; s < 8; s++)
+        for (int b = 0; b < 8; b++) turned[s][b] = of_step[8 * b + s];
+    memcpy(top, turned, sizeof top);
     for (int h = 0; h < Q_HIGH; h++) {
-        int best = 0;
-        for (int s = 1; s < 8; s++) best = top[s] > top[best] ? s : best;
-        at[h] = (uint8_t)(4 * best);
-        if (!h) *largest = top[best];
-        top[best] = -1;
+        act8 most = top[0];
+        at[h] = (act8){ 0 };
+        for (int s = 1; s < 8; s++) {
+            const act8 more = top[s] > most;
+            most = act_pick(more, top[s], most);
+            at[h] = act_pick(more, (act8){ 0 } + s, at[h]);
+        }
+        if (!h) *largest = most;
+        for (int s = 0; s < 8; s++) top[s] |= at[h] == s; /* less than any */
     }
-    for (int s = 0; s < 8; s++) *rest = top[s] > *rest ? top[s] : *rest;
+    *rest = top[0];
+    for (int s = 1; s < 8; s++) *rest = act_pick(top[s] > *rest, top[s], *rest);
 }
 
-/* 32 elements: q of the steps at `at` may reach Q_LARGE * 128, others 127 */
-static float act_scale_block(int32_t *q, uint8_t *at, const float *x)
+/* 32 elements whose largest |x| is in one of the Q_HIGH steps: q of those may reach Q_LARGE * 128, others 127 */
+static inline float act_scale_block(int32_t *q, int32_t largest, int32_t others, const float *x)
 {
-    int32_t largest, others;
-    float amax, rest, top;
+    const float amax = act_of_size(largest);
+    float rest = act_of_size(others), top = 127;
 
-    act_steps(at, &largest, &others, x);
-    amax = act_of_size(largest);
-    rest = act_of_size(others);
     if (largest >= 0x7f800000 || amax < 1e-30f) {
         memset(q, 0, 32 * sizeof *q);
         return largest >= 0x7f800000 ? NAN : 0;
     }
-    top = 127;
     if (rest * (Q_LARGE * 128 / 127.0f) < amax) rest = amax, top = Q_LARGE * 128;
     for (int i = 0; i < 32; i++) {
         const float f = x[i] * (top / rest) + Q_MAGIC;
@@ -101,39 +107,50 @@ static float act_scale_block(int32_t *q, uint8_t *at, const float *x)
 }
 
 /* q to a high part in the steps at `at` and a low one; what the sums are wanted for */
-static inline void act_split(q_act_block *b, int32_t *q, uint8_t at[8][Q_HIGH], const int bias)
+static inline void act_split(q_act_block *o, int32_t *q, const act8 at[Q_HIGH], const int bias)
 {
-    memset(b->high, 0, sizeof b->high);
-    for (int i = 0; i < 8; i++) {
+    memset(o->high, 0, sizeof o->high);
+    for (int b = 0; b < 8; b++) {
         for (int h = 0; h < Q_HIGH; h++) {
-            const int at_e = 32 * i + at[i][h];
-            for (int e = at_e; e < at_e + 4; e++) {
-                b->high[e] = (int8_t)((q[e] + 64) >> 7);
-                q[e] -= b->high[e] * 128;
-            }
-            memcpy(b->high_step[i][h], &b->high[at_e], 4);
-            b->at[i][h] = (uint16_t)(at_e * Q_ROWS);
+            const int at_e = 32 * b + 4 * at[h][b];
+            act4 low, high;
+            act4b bytes;
+            memcpy(&low, q + at_e, sizeof low);
+            high = (low + 64) >> 7;
+            low -= high * 128;
+            memcpy(q + at_e, &low, sizeof low);
+            bytes = __builtin_convertvector(high, act4b);
+            memcpy(o->high_step[b][h], &bytes, 4);
+            memcpy(o->high + at_e, &bytes, 4);
+            o->at[b][h] = (uint16_t)(at_e * Q_ROWS);
         }
-        if (bias) b->times.less[i] = bias * b->a.sum[i];
-        else b->times.sum[i] = (float)b->a.sum[i];
+        if (bias) o->times.less[b] = bias * o->a.sum[b];
+        else o->times.sum[b] = (float)o->a.sum[b];
     }
-    for (int i = 0; i < Q_CHUNK; i++) b->a.q[i] = (int8_t)q[i];
+    for (int i = 0; i < Q_CHUNK; i++) o->a.q[i] = (int8_t)q[i];
 }
 
 static inline __attribute__((always_inline)) void act_pack(void *dst, size_t stride, const float *x, int64_t k, const bool super,
                                                            const int per_sum, const bool wide, const int bias)
 {
-    for (int64_t k0 = 0; k0 < k; k0 += Q_CHUNK, dst = (uint8_t *)dst + stride) {
-        const int n = k - k0 < Q_CHUNK ? (int)(k - k0) : Q_CHUNK;
+    for (; k > 0; k -= Q_CHUNK, x += Q_CHUNK, dst = (uint8_t *)dst + stride) {
         int32_t q[Q_CHUNK];
-        uint8_t at[8][Q_HIGH] = { 0 };
+        float last[Q_CHUNK];
+        act8 at[Q_HIGH], largest, rest;
+        const float *from = x;
         q_act *a = dst;
 
+        if (k < Q_CHUNK) {
+            memset(last, 0, sizeof last);
+            from = memcpy(last, x, (size_t)k * sizeof *x);
+        }
         memset(a, 0, offsetof(q_act, q));
-        if (n < Q_CHUNK) memset(q, 0, sizeof q);
-        if (super) a->d[0] = act_scale(q, x + k0, n);
-        else
-            for (int i = 0; i < n / 32; i++) a->d[i] = act_scale_block(q + 32 * i, at[i], x + k0 + 32 * i);
+        if (super) {
+            a->d[0] = act_scale(q, from, Q_CHUNK);
+        } else {
+            act_steps(at, &largest, &rest, from);
+            for (int b = 0; b < 8; b++) a->d[b] = act_scale_block(q + 32 * b, largest[b], rest[b], from + 32 * b);
+        }
         act_sums(a, q, super, per_sum);
         if (!super && !wide) act_split(dst, q, at, bias);
         else if (wide)
