@@ -344,6 +344,10 @@ Q_INLINE void rows_super(float *out, int64_t ldo, const unpack_at *at, const uin
                 vi s[NZ];
                 t.row(q, s, b, &h, 4 * g + e);
                 ask(&ahead, 4 * g + e, t.bytes);
+                if (t.off == OFF_SCALES_6) { /* the row's next block to L1: Q6_K alone gains by it */
+                    Q_UNROLL
+                    for (int o = 256; o < 512; o += 64) __builtin_prefetch(b + o);
+                }
                 Q_UNROLL
                 for (int i = 0; i < n; i++) {
                     vi v = { 0 };
