@@ -109,6 +109,16 @@ static void few_task(const quant_job *j, float *raw, int64_t task)
     }
 }
 
+/* The first rows of a task: a kernel asks for those that come after its own, so nobody else does. */
+static void ask_first(const quant_job *j, int64_t task)
+{
+    const quant_part *p = part_of(j, task);
+    const int64_t r0 = (task - p->task0) * p->task_rows, nr = min64(min64(p->task_rows, Q_ROWS), p->w->n_row - r0);
+    const uint8_t *w = p->rows + (size_t)r0 * p->row_bytes;
+
+    for (size_t i = 0; i < (size_t)nr * p->row_bytes; i += 64) __builtin_prefetch(w + i, 0, 2);
+}
+
 static void few_part(void *arg, int i_thread, int n_thread)
 {
     quant_job *j = arg;
@@ -116,7 +126,10 @@ static void few_part(void *arg, int i_thread, int n_thread)
     int at = 0;
 
     (void)n_thread;
-    while ((task = task_runs_take(&j->runs, i_thread, &at)) >= 0) few_task(j, (float *)j->c->scratch[i_thread], task);
+    for (bool first = true; (task = task_runs_take(&j->runs, i_thread, &at)) >= 0; first = false) {
+        if (first) ask_first(j, task);
+        few_task(j, (float *)j->c->scratch[i_thread], task);
+    }
 }
 
 static void pack_few_part(void *arg, int i_thread, int n_thread)
