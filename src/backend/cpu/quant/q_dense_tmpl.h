@@ -1,7 +1,7 @@
 /* F16, BF16 and F32 weights as int8 (cpu_backend_opts.int8): packed once, when they are bound, in the order in which the tile
  * reads them; so nothing is unpacked, and few rows read every byte once, front to back. Included after q_act_tmpl.h.
  *
- *     [strip of Q_ROWS weight rows][chunk of Q_CHUNK columns] = scale [Q_ROWS] float, then q [step][Q_ROWS][4 bytes]
+ *     [panel of D_ROWS weight rows][chunk of Q_CHUNK columns] = scale [D_ROWS] float, then q [step][D_ROWS][4 bytes]
  *
  * Columns are filled up with zeros to whole blocks of D_BLOCK. A row's scale holds for a chunk, an activation's for a block:
  * one large activation (encoders have columns of them) spoils its own block only. Bytes have Q_SIGNED_BIAS added where
@@ -11,7 +11,14 @@
  *
  * every product and sum rounded by itself: all instruction sets give the same bits.
  */
-enum { D_BLOCK = 64, D_STEPS = D_BLOCK / 4, D_BLOCKS = Q_CHUNK / D_BLOCK, D_SCALE_BYTES = Q_ROWS * sizeof(float) };
+enum {
+    D_ROWS = Q_PANELS * Q_ROWS,
+    D_BLOCK = 64,
+    D_STEPS = D_BLOCK / 4,
+    D_BLOCKS = Q_CHUNK / D_BLOCK,
+    D_SCALE_BYTES = D_ROWS * sizeof(float),
+    D_FEW = 12 /* activation rows of a matvec call */
+};
 _Static_assert((int)D_BLOCK == (int)Q_DENSE_BLOCK, "as in quant.h");
 
 #if defined(__clang__)
@@ -52,11 +59,11 @@ static void dense_pack_w(void *panel, const float *w, int64_t ldw, int n, int n_
     uint8_t *o = (uint8_t *)panel + D_SCALE_BYTES;
     int32_t q[Q_CHUNK];
 
-    for (int r = 0; r < Q_ROWS; r++) {
+    for (int r = 0; r < D_ROWS; r++) {
         if (n_col < Q_CHUNK || r >= n) memset(q, 0, sizeof q);
         ((float *)panel)[r] = r < n ? act_scale(q, w + r * ldw, n_col) : 0;
         for (int s = 0; s < n_step; s++)
-            for (int e = 0; e < 4; e++) o[(s * Q_ROWS + r) * 4 + e] = (uint8_t)(q[4 * s + e] + Q_SIGNED_BIAS);
+            for (int e = 0; e < 4; e++) o[(s * D_ROWS + r) * 4 + e] = (uint8_t)(q[4 * s + e] + Q_SIGNED_BIAS);
     }
 }
 
@@ -65,27 +72,27 @@ Q_INLINE void dense_rows(float *acc, const uint8_t *p, const uint8_t *x, const i
 {
     enum { ldx = sizeof(dense_act) };
     const uint8_t *w = p + D_SCALE_BYTES;
-    vf t[Q_DENSE_X][NV];
+    vf t[Q_DENSE_X][TV];
 
     Q_UNROLL
     for (int i = 0; i < n; i++) Q_UNROLL
-    for (int r = 0; r < NV; r++) t[i][r] = (vf){ 0 };
+    for (int r = 0; r < TV; r++) t[i][r] = (vf){ 0 };
     for (int b = 0; b < n_block; b++) {
         const uint8_t *xq = x + offsetof(dense_act, q) + b * D_BLOCK;
-        va a[Q_DENSE_X][NV];
+        va a[Q_DENSE_X][TV];
         Q_UNROLL
         for (int i = 0; i < n; i++) Q_UNROLL
-        for (int r = 0; r < NV; r++) a[i][r] = q_bcast(x + (size_t)i * ldx + offsetof(dense_act, start) + 4 * (size_t)b);
+        for (int r = 0; r < TV; r++) a[i][r] = q_bcast(x + (size_t)i * ldx + offsetof(dense_act, start) + 4 * (size_t)b);
         D_UNROLL
-        for (int s = 0; s < D_STEPS; s++, w += Q_ROWS * 4) {
-            va ww[NV];
+        for (int s = 0; s < D_STEPS; s++, w += D_ROWS * 4) {
+            va ww[TV];
             Q_UNROLL
-            for (int r = 0; r < NV; r++) ww[r] = q_load(w + r * (QL * 4));
+            for (int r = 0; r < TV; r++) ww[r] = q_load(w + r * (QL * 4));
             Q_UNROLL
             for (int i = 0; i < n; i++) {
                 const va xx = q_bcast(xq + (size_t)i * ldx + 4 * s);
                 Q_UNROLL
-                for (int r = 0; r < NV; r++) a[i][r] = q_dot_bytes(a[i][r], ww[r], xx);
+                for (int r = 0; r < TV; r++) a[i][r] = q_dot_bytes(a[i][r], ww[r], xx);
             }
         }
         Q_UNROLL
@@ -93,12 +100,12 @@ Q_INLINE void dense_rows(float *acc, const uint8_t *p, const uint8_t *x, const i
             float dx;
             memcpy(&dx, x + (size_t)i * ldx + 4 * (size_t)b, sizeof dx);
             Q_UNROLL
-            for (int r = 0; r < NV; r++) t[i][r] += __builtin_convertvector((vi)a[i][r], vf) * dx;
+            for (int r = 0; r < TV; r++) t[i][r] += __builtin_convertvector((vi)a[i][r], vf) * dx;
         }
     }
     Q_UNROLL
     for (int i = 0; i < n; i++) Q_UNROLL
-    for (int r = 0; r < NV; r++) {
+    for (int r = 0; r < TV; r++) {
         float *o = acc + i * Q_ACC + r * QL;
         vf_put(o, vf_at(o) + t[i][r] * vf_at((const float *)(const void *)p + r * QL));
     }
@@ -109,9 +116,8 @@ Q_INLINE void dense_any(float *acc, const uint8_t *p, const uint8_t *x, int n, i
     const int n_block = (n_col + D_BLOCK - 1) / D_BLOCK;
 
     while (n > 0) {
-        const int step = n >= Q_DENSE_X ? Q_DENSE_X : n >= 8 && Q_DENSE_X > 8 ? 8 : n >= 4 ? 4 : n >= 2 ? 2 : 1;
+        const int step = n >= Q_DENSE_X ? Q_DENSE_X : n >= 4 ? 4 : n >= 2 ? 2 : 1;
         if (step == Q_DENSE_X) dense_rows(acc, p, x, Q_DENSE_X, n_block);
-        else if (step == 8) dense_rows(acc, p, x, Q_DENSE_X > 8 ? 8 : 1, n_block);
         else if (step == 4) dense_rows(acc, p, x, Q_DENSE_X > 4 ? 4 : 1, n_block);
         else if (step == 2) dense_rows(acc, p, x, 2, n_block);
         else dense_rows(acc, p, x, 1, n_block);
@@ -124,13 +130,13 @@ static void dense_tile(float *acc, const void *p, const uint8_t *x, int n, int n
 static void dense_matvec(float *out, int64_t ldo, const uint8_t *w, size_t rb, int64_t n_row, const uint8_t *x, size_t ldx, int n,
                          int64_t k)
 {
-    for (int64_t r = 0; r < n_row; r += Q_ROWS, w += Q_ROWS * rb) {
-        const size_t nr = n_row - r < Q_ROWS ? (size_t)(n_row - r) : Q_ROWS;
+    for (int64_t r = 0; r < n_row; r += D_ROWS, w += D_ROWS * rb) {
+        const size_t nr = n_row - r < D_ROWS ? (size_t)(n_row - r) : D_ROWS;
         const uint8_t *p = w;
-        float acc[Q_DENSE_X * Q_ACC];
+        float acc[D_FEW * Q_ACC];
 
         memset(acc, 0, (size_t)n * Q_ACC * sizeof *acc);
-        for (int64_t k0 = 0, c = 0; k0 < k; k0 += Q_CHUNK, c++, p += D_SCALE_BYTES + Q_CHUNK * Q_ROWS)
+        for (int64_t k0 = 0, c = 0; k0 < k; k0 += Q_CHUNK, c++, p += D_SCALE_BYTES + Q_CHUNK * D_ROWS)
             dense_any(acc, p, x + (size_t)c * ldx, n, k - k0 < Q_CHUNK ? (int)(k - k0) : Q_CHUNK);
         for (int i = 0; i < n; i++) memcpy(out + i * ldo + r, acc + i * Q_ACC, nr * sizeof *acc);
     }
@@ -138,8 +144,8 @@ static void dense_matvec(float *out, int64_t ldo, const uint8_t *w, size_t rb, i
 
 static const quant_kernel kernel_dense = {
     .name = "int8",
-    .panel_rows = Q_ROWS,
-    .n_strip = 4,
+    .panel_rows = D_ROWS,
+    .n_strip = 4 / Q_PANELS,
     .tile_x = Q_DENSE_X,
     .few_bytes = sizeof(dense_act),
     .many_bytes = sizeof(dense_act),
@@ -147,6 +153,6 @@ static const quant_kernel kernel_dense = {
     .pack_many = dense_pack_x,
     .pack_weights = dense_pack_w,
     .tile = dense_tile,
-    .n_few = Q_DENSE_X,
+    .n_few = D_FEW,
     .matvec = dense_matvec,
 };

@@ -120,16 +120,17 @@ typedef struct quant_kernel {
      * Reads every weight byte once and nothing past the last row. */
     void (*matvec)(float *out, int64_t ldo, const uint8_t *w, size_t row_bytes, int64_t n_row, const uint8_t *x, size_t ldx, int n,
                    int64_t k);
-    /* Without unpack: n_col <= Q_CHUNK columns of n <= Q_ROWS weight rows of floats, ldw apart, into quant_packed_bytes(n_col) bytes. */
+    /* Without unpack: n_col <= Q_CHUNK columns of n <= panel_rows weight rows of floats, ldw apart, into panel_rows times
+     * quant_packed_bytes(n_col) bytes. */
     void (*pack_weights)(void *panel, const float *w, int64_t ldw, int n, int n_col);
 } quant_kernel;
 
-/* Bytes of Q_ROWS packed weight rows of n_col columns; whole chunks before a last one add up. */
+/* Bytes of a packed weight row of n_col columns, a panel_rows-th of its panel; whole chunks before a last one add up. */
 static inline size_t quant_packed_bytes(int64_t n_col)
 {
     const int64_t n_chunk = (n_col + Q_CHUNK - 1) / Q_CHUNK, n_block = (n_col + Q_DENSE_BLOCK - 1) / Q_DENSE_BLOCK;
 
-    return Q_ROWS * ((size_t)n_chunk * sizeof(float) + (size_t)n_block * Q_DENSE_BLOCK);
+    return (size_t)n_chunk * sizeof(float) + (size_t)n_block * Q_DENSE_BLOCK;
 }
 
 enum { QUANT_DENSE = MO_DTYPE_COUNT }; /* dense weights that were packed as int8 */

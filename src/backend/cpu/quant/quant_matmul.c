@@ -33,7 +33,7 @@ typedef struct quant_part {
     const quant_kernel *t;
     const weight *w;
     const uint8_t *rows; /* as the kernel reads them: where the file has them, or packed */
-    size_t row_bytes;    /* of a row; packed: of Q_ROWS rows divided by their number */
+    size_t row_bytes;    /* of a row; packed: of a panel divided by its rows */
     float *y;
     int64_t ldy;
     epilogue ep;
@@ -224,7 +224,8 @@ static void many_part(void *arg, int i_thread, int n_thread)
         const quant_part *p = part_of(j, task / j->n_split);
         const weight *w = p->w;
         const int64_t group = group_rows(p->t);
-        const size_t rb = p->row_bytes, chunk_bytes = p->t->unpack ? dtype_row_bytes(w->type, Q_CHUNK) : quant_packed_bytes(Q_CHUNK);
+        const size_t rb = p->row_bytes, 
+                     chunk_bytes = p->t->unpack ? dtype_row_bytes(w->type, Q_CHUNK) : (size_t)p->t->panel_rows * quant_packed_bytes(Q_CHUNK);
         const int64_t r0 = (task / j->n_split - p->task0) * p->task_rows, nr = min64(p->task_rows, w->n_row - r0);
         const int64_t i0 = task % j->n_split * j->split_x, ni = min64(j->split_x, j->n - i0);
 
@@ -261,17 +262,30 @@ static void choose_streams(quant_job *j)
     }
 }
 
+/* Weight rows of a task: about four tasks a thread even things out, but all threads should get as many of them. Cuts, and returns how many. */
+static int64_t cut_evenly(quant_job *j, int64_t unit)
+{
+    const int64_t n_thread = j->c->n_thread;
+    int64_t rows = Q_ACC, best, least = INT64_MAX;
+
+    while (cut_rows(j, rows, unit) < 4 * n_thread && rows > unit) rows /= 2;
+    best = rows;
+    for (int64_t r = rows; r >= unit && 2 * r > rows; r -= unit) {
+        const int64_t each = ceil_div(cut_rows(j, r, unit), n_thread) * r; /* of the thread that has most */
+        if (each < least) best = r, least = each;
+    }
+    return cut_rows(j, best, unit);
+}
+
 static void matmul_many(quant_job *j)
 {
     const int64_t n_thread = j->c->n_thread, tx = j->t->tile_x, unit = j->t->panel_rows;
-    int64_t rows = Q_ACC, n_block;
+    int64_t n_block;
 
     choose_streams(j);
-
     run_tasks(j, pack_part, ceil_div(j->n, PACK_ROWS));
-    /* About four tasks per thread even things out; when the weights have too few rows for that, split x as well. */
-    for (; (n_block = cut_rows(j, rows, unit)) < 4 * n_thread && rows > unit; rows /= 2) {
-    }
+    n_block = cut_evenly(j, unit);
+    /* When the weights have too few rows for that, x is split as well. */
     j->n_split = n_block >= 2 * n_thread ? 1 : min64(ceil_div(j->n, tx), ceil_div(2 * n_thread, n_block));
     j->split_x = ceil_div(ceil_div(j->n, j->n_split), tx) * tx;
     j->n_split = ceil_div(j->n, j->split_x);
@@ -292,7 +306,7 @@ static void matmul_parts(cpu_backend *c, const matmul_part *part, int n_part, co
         const weight *u = part[i].w;
         j.part[i] =
             (quant_part){ .t = cpu_quant_of(c, u), .w = u, .rows = u->data, .row_bytes = u->row_bytes, .y = part[i].y, .ldy = part[i].ldy };
-        if (u->packed) j.part[i].rows = u->packed, j.part[i].row_bytes = quant_packed_bytes(u->n_col) / Q_ROWS;
+        if (u->packed) j.part[i].rows = u->packed, j.part[i].row_bytes = quant_packed_bytes(u->n_col);
         if (part[i].ep) j.part[i].ep = *part[i].ep;
     }
     rows = ceil_div(n, ceil_div(n, rows)); /* passes of about one size */

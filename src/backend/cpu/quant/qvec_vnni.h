@@ -26,7 +26,7 @@
 #define Q_JOIN 1
 #endif
 enum { QL = Q_LANES };
-#define Q_DENSE_X 12
+#define Q_DENSE_X 6
 typedef int32_t vi __attribute__((vector_size(64)));
 typedef float vf __attribute__((vector_size(64)));
 #else
