@@ -203,12 +203,14 @@ struct backend {
  * rounded to int8 too, one scale for 64 (quant/q_dense_tmpl.h). All instruction sets give the same products. Packing takes all threads;
  * after each weight `packed` (NULL: nobody asks) is called with the bytes it took, from the thread that binds.
  * exact_quant: multiply block-quantised weights as the float32 they stand for, several times slower. Else their activations are rounded: to
- * 16 bits on AVX-512 VNNI where that costs little (cpu_words_are_fast), to int8 elsewhere and with `int8`. */
+ * 16 bits on AVX-512 VNNI where that costs little (cpu_words_are_fast), to int8 elsewhere and with `int8`.
+ * int16: to 16 bits even so; MO_E_ARG without AVX-512 VNNI. */
 typedef struct cpu_backend_opts {
     int n_thread;
     unsigned isa_mask;
     bool fast;
     bool int8;
+    bool int16;
     bool exact_quant;
     void (*packed)(void *user, size_t bytes);
     void *user;

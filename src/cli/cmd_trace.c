@@ -23,16 +23,16 @@
 
 typedef struct trace_args {
     const char *model, *cases, *name, *out;
-    bool int8, fast, as_run;
+    bool int8, int16, fast, as_run;
 } trace_args;
 
-static const char usage[] = "usage: minicpmo trace MODEL CASES.json [--case NAME] [--as-run | --int8] [--fast] -o OUT\n"
+static const char usage[] = "usage: minicpmo trace MODEL CASES.json [--case NAME] [--as-run | --int8 | --int16] [--fast] -o OUT\n"
                             "\n"
                             "Runs golden cases (all, or the one named) against a checkpoint directory and writes\n"
                             "OUT/CASE.OUTPUT.npy for every array and OUT/CASE.json for the other outputs.\n"
                             "Everything is computed in float32, unless told otherwise: --as-run rounds the activations of\n"
-                            "quantised weights, as a conversation does, --int8 those of every weight, to int8; --fast is\n"
-                            "reduced precision, as a conversation with these options.\n"
+                            "quantised weights, as a conversation does, --int16 to 16 bits, --int8 those of every weight\n"
+                            "to int8; --fast is reduced precision, as a conversation with these options.\n"
                             "Media files named \"media:F\" are looked for in ../../media, seen from the folder of CASES.json.\n";
 
 /* The picture stages; of `slices` the text and ids come from the tokenizer. */
@@ -102,7 +102,13 @@ static char *folder_of(const char *path)
 static mo_status run_cases(const trace_args *a, mo_error *err)
 {
     char *part = folder_of(a->cases), *media = part ? path_join(part, "../../media") : NULL;
-    trace_ctx ctx = { .part_dir = part, .media_dir = media, .model_dir = a->model, .int8 = a->int8, .fast = a->fast, .as_run = a->as_run };
+    trace_ctx ctx = { .part_dir = part,
+                      .media_dir = media,
+                      .model_dir = a->model,
+                      .int8 = a->int8,
+                      .int16 = a->int16,
+                      .fast = a->fast,
+                      .as_run = a->as_run };
     mo_status st = MO_OK;
     json_error_t je;
     json_t *cases = NULL;
@@ -141,6 +147,7 @@ int cmd_trace(int argc, char **argv)
         if (!strcmp(argv[i], "--case") && i + 1 < argc) a.name = argv[++i];
         else if (!strcmp(argv[i], "--as-run")) a.as_run = true;
         else if (!strcmp(argv[i], "--int8")) a.int8 = true;
+        else if (!strcmp(argv[i], "--int16")) a.int16 = true;
         else if (!strcmp(argv[i], "--fast")) a.fast = true;
         else if (!strcmp(argv[i], "-o") && i + 1 < argc) a.out = argv[++i];
         else if (!a.model && argv[i][0] != '-') a.model = argv[i];

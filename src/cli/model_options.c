@@ -33,7 +33,8 @@ option_group model_options_group(option_spec spec[MODEL_SPECS], model_options *o
         { "fast", 0, OPTION_FLAG, NULL, "multiply in reduced precision where that is faster", .out = &o->model.fast },
         { "int8", 0, OPTION_FLAG, NULL, "as --fast, with int8 activations, and F16, BF16 and F32 weights int8 too", .out = &o->model.int8 },
         { "preload", 0, OPTION_FLAG, NULL, "read the weights before starting, into huge pages where that works", .out = &o->model.preload },
-        { "exact", 0, OPTION_FLAG, NULL, "multiply quantised weights in float32, slowly", .out = &o->model.exact },
+        { "int16", 0, OPTION_FLAG, NULL, NULL, .out = &o->model.int16 },
+        { "exact", 0, OPTION_FLAG, NULL, "multiply quantised weights by 16-bit activations; in float32, slowly", .out = &o->model.exact },
         { "speculate", 0, OPTION_CHOICE, "MODE", "guess what repeats, same answer: off, on, auto (where it pays)", .out = &o->speculate,
           .choices = SPECULATE_CHOICES },
         { "vision", 0, OPTION_TEXT, "FILE", NULL, .out = &o->model.vision_path },
@@ -61,6 +62,10 @@ int model_options_check(model_options *o)
     }
     if (o->model.int8 && o->model.exact) {
         cli_error("--int8 and --exact exclude each other");
+        return 2;
+    }
+    if (o->model.int16 && (o->model.int8 || o->model.exact)) {
+        cli_error("--int16 and --%s exclude each other", o->model.int8 ? "int8" : "exact");
         return 2;
     }
     if (cpu_isa_parse(o->model.isa) < 0) {

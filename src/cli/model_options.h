@@ -12,7 +12,7 @@ typedef struct model_options {
     int32_t speculate; /* which of SPECULATE_CHOICES; goes to the session's when they are checked */
 } model_options;
 
-enum { MODEL_SPECS = 17 };
+enum { MODEL_SPECS = 18 };
 
 model_options model_options_default(void);
 

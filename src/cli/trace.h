@@ -28,6 +28,7 @@ typedef struct trace_ctx {
     const char *media_dir; /* what "media:" stands for */
     const char *model_dir; /* the checkpoint */
     bool as_run;           /* quantised weights meet rounded activations, as in a conversation */
+    bool int16;            /* as as_run, with 16 bits wherever there are kernels for it */
     bool int8;             /* all weights meet int8 activations, as in a conversation with --int8; else float32, which the cases are for */
     bool fast;             /* reduced precision (cpu_backend_opts) */
 } trace_ctx;

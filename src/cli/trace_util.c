@@ -13,7 +13,11 @@
 
 cpu_backend_opts trace_backend_opts(const trace_ctx *ctx)
 {
-    return (cpu_backend_opts){ .isa_mask = MO_ISA_ALL, .fast = ctx->fast, .int8 = ctx->int8, .exact_quant = !ctx->int8 && !ctx->as_run };
+    return (cpu_backend_opts){ .isa_mask = MO_ISA_ALL,
+                               .fast = ctx->fast,
+                               .int8 = ctx->int8,
+                               .int16 = ctx->int16,
+                               .exact_quant = !ctx->int8 && !ctx->int16 && !ctx->as_run };
 }
 
 mo_status trace_put_array(trace_out *o, const char *output, const char *dtype, int n_dim, const int64_t *dim, const void *data,

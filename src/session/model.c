@@ -206,6 +206,7 @@ static mo_status check_opts(const mo_model_opts *o, unsigned *isa, mo_error *err
         return mo_fail(err, MO_E_ARG, "n_thread is %d; it must be 0 (every core) to 1024", o->n_thread);
     if (o->fast && o->exact) return mo_fail(err, MO_E_ARG, "fast and exact exclude each other");
     if (o->int8 && o->exact) return mo_fail(err, MO_E_ARG, "int8 and exact exclude each other");
+    if (o->int16 && (o->int8 || o->exact)) return mo_fail(err, MO_E_ARG, "int16 and %s exclude each other", o->int8 ? "int8" : "exact");
     if (o->n_ubatch < 1 || o->n_ubatch > UBATCH_MAX)
         return mo_fail(err, MO_E_ARG, "n_ubatch is %d; it must be 1 to %d", o->n_ubatch, UBATCH_MAX);
     *isa = (unsigned)mask;
@@ -309,6 +310,7 @@ static mo_status open_plan(mo_model **out, const char *path, const mo_model_opts
     cpu.n_thread = m->opts.n_thread;
     cpu.fast = m->opts.fast != 0;
     cpu.int8 = m->opts.int8 != 0;
+    cpu.int16 = m->opts.int16 != 0;
     cpu.packed = packed;
     cpu.user = m;
     cpu.exact_quant = m->opts.exact != 0;

@@ -16,7 +16,7 @@ static kernels *add_case(const char *name, unsigned isa, bool fast)
     isa_case *c = &isa_cases[n_isa_case++];
 
     c->name = name;
-    kernels_init(&c->k, isa, fast ? KERNELS_FAST : KERNELS_FLOAT32);
+    kernels_init(&c->k, isa, fast ? KERNELS_FAST : KERNELS_FLOAT32, cpu_words_are_fast());
     return &c->k;
 }
 

@@ -384,7 +384,7 @@ TEST(blocks_same_bytes)
     uint16_t want_scale[N / 32], got_scale[N / 32];
     kernels generic;
 
-    kernels_init(&generic, 0, KERNELS_FLOAT32);
+    kernels_init(&generic, 0, KERNELS_FLOAT32, false);
     for (int i = 0; i < 32; i++) x[32 + i] = 0, x[64 + i] *= 1e-12f, x[96 + i] *= 1e6f, x[128 + i] = (float)(i - 16) * 0.5f;
     generic.to_q8_0(want, want_scale, x, N);
     for (int i = 0; i < 32; i++) CHECK(!want[32 + i] && !want[64 + i]);

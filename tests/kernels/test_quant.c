@@ -248,13 +248,13 @@ TEST(shapes)
         }
 }
 
-TEST(rows_of_part_chunks) /* lengths that no 256 divides: types with blocks of 32 */
+/* Lengths that no 256 divides: types with blocks of 32. Few rows among them that have one, two, three blocks past four of them, in either
+ * half of a chunk, and less than four. */
+TEST(rows_of_part_chunks)
 {
-    static const int shape[][3] = { { 9, 32, 1 },    { 18, 192, 3 },   { 31, 576, 2 }, { 40, 64, 10 },
-                                    { 19, 576, 17 }, { 66, 1152, 12 }, { 3, 352, 40 },
-                                    /* few rows: one, two, three blocks past four of them, in either half of a chunk; less than four */
-                                    { 34, 160, 1 },  { 35, 224, 4 },   { 17, 288, 2 }, { 33, 320, 3 },
-                                    { 16, 352, 1 },  { 20, 416, 4 },   { 48, 448, 2 }, { 18, 96, 2 } };
+    static const int shape[][3] = { { 9, 32, 1 },     { 18, 192, 3 }, { 31, 576, 2 }, { 40, 64, 10 }, { 19, 576, 17 },
+                                    { 66, 1152, 12 }, { 3, 352, 40 }, { 34, 160, 1 }, { 35, 224, 4 }, { 17, 288, 2 },
+                                    { 33, 320, 3 },   { 16, 352, 1 }, { 20, 416, 4 }, { 48, 448, 2 }, { 18, 96, 2 } };
 
     for (int t = 0; t < N_TYPE; t++)
         for (size_t i = 0; dtype_get(types[t])->n_block == 32 && i < sizeof shape / sizeof *shape; i++)

@@ -2,7 +2,7 @@
 _minicpmo()
 {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
-    local load='--model --ctx --kv --ubatch --threads --isa --fast --int8 --preload --exact --speculate --vision --audio-file --no-vision --no-audio --quiet --verbose --json --help'
+    local load='--model --ctx --kv --ubatch --threads --isa --fast --int8 --int16 --preload --exact --speculate --vision --audio-file --no-vision --no-audio --quiet --verbose --json --help'
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
         mapfile -t COMPREPLY < <(compgen -W 'run info tokenize bench perplexity quantize imatrix synth trace --help --version' -- "$cur")

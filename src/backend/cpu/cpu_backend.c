@@ -211,10 +211,19 @@ fail:
 
 mo_status cpu_backend_new(backend **out, const cpu_backend_opts *opts, mo_error *err)
 {
+    const unsigned isa = cpu_isa() & opts->isa_mask;
     kernels k;
     mo_status st;
 
-    kernels_init(&k, cpu_isa() & opts->isa_mask, opts->int8 ? KERNELS_INT8 : opts->fast ? KERNELS_FAST : KERNELS_FLOAT32);
+    if (opts->int16 && !quant_has_words(isa))
+        return mo_fail(err, MO_E_ARG,
+                       "16-bit activations need AVX-512 VNNI, which this machine does not have or may not use; `exact`, in "
+                       "float32, works everywhere");
+    kernels_init(&k, isa,
+                 opts->int8   ? KERNELS_INT8
+                 : opts->fast ? KERNELS_FAST
+                              : KERNELS_FLOAT32,
+                 opts->int16 || (!opts->int8 && cpu_words_are_fast()));
     if (opts->exact_quant) memset(k.quant, 0, MO_DTYPE_COUNT * sizeof *k.quant);
     if ((st = cpu_backend_new_kernels(out, &k, opts->n_thread, err)) != MO_OK) return st;
     cpu_of(*out)->packed = opts->packed;

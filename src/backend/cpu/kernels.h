@@ -139,9 +139,9 @@ typedef struct kernels {
 } kernels;
 
 /* Every slot from generic, then what the instruction sets in `isa` beat. See cpu_backend_opts: float32 for dense weights; its `fast`; its
- * `int8`. */
+ * `int8`. words: as quant_init's. */
 typedef enum kernels_mode { KERNELS_FLOAT32, KERNELS_FAST, KERNELS_INT8 } kernels_mode;
-void kernels_init(kernels *k, unsigned isa, kernels_mode mode);
+void kernels_init(kernels *k, unsigned isa, kernels_mode mode, bool words);
 
 /* One per file of kernels; each overwrites the slots it has. */
 void kernels_init_generic(kernels *k);

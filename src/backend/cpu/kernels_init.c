@@ -5,7 +5,7 @@
 
 #include "core/cpu.h"
 
-void kernels_init(kernels *k, unsigned isa, kernels_mode mode)
+void kernels_init(kernels *k, unsigned isa, kernels_mode mode, bool words)
 {
     const bool fast = mode != KERNELS_FLOAT32;
 
@@ -27,7 +27,7 @@ void kernels_init(kernels *k, unsigned isa, kernels_mode mode)
 #elif defined(__aarch64__)
     if (isa & MO_ISA_NEON) kernels_init_neon(k);
 #endif
-    k->isa |= quant_init(k->quant, isa, mode != KERNELS_INT8 && cpu_words_are_fast());
+    k->isa |= quant_init(k->quant, isa, words);
     k->int8 = mode == KERNELS_INT8;
     (void)fast;
 }

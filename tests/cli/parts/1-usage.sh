@@ -36,6 +36,9 @@ refused "a flag with a value" 2 "takes no value" run "$model" --greedy=yes
 refused "quiet and verbose" 2 "exclude each other" run "$model" -p x --quiet --verbose
 refused "fast and exact" 2 "exclude each other" run "$model" -p x --fast --exact
 refused "int8 and exact" 2 "exclude each other" run "$model" -p x --int8 --exact
+refused "int16 and exact" 2 "--int16 and --exact exclude each other" run "$model" -p x --int16 --exact
+refused "int16 and int8" 2 "--int16 and --int8 exclude each other" run "$model" -p x --int8 --int16
+refused "int16 without its kernels" 1 "16-bit activations need AVX-512 VNNI" run "$model" -p x --int16 --isa generic
 refused "unknown way to speculate" 2 "must be one of off|on|auto" run "$model" -p x --speculate maybe
 refused "unknown instruction set" 2 "--isa cannot be" run "$model" -p x --isa sse9
 refused "unknown cache type" 2 "must be one of f16|f32|q8_0" run "$model" -p x --kv q4

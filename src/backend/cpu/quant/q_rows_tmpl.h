@@ -5,7 +5,7 @@
  * activation rows; each row leaves a vector of partial sums, and 16 of those are summed across lanes together into a
  * vector with a lane for each row, which goes through the float32 arithmetic.
  */
-enum { NZ = Q_CHUNK / 64 };     /* vectors of a chunk */
+enum { NZ = Q_CHUNK / 64 };   /* vectors of a chunk */
 enum { ROWS_K_MIN = 4 * 32 }; /* shorter rows go through panels */
 
 typedef struct rows_head {
@@ -60,13 +60,12 @@ Q_INLINE vu z_pair(const void *p, const void *q)
     memcpy(&b, q, 32);
     return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
 }
-/* 16 bytes from p, p + step, …; and from p + at[0], p + at[1], … */
+/* 16 bytes from p, p + step, … */
 Q_INLINE vu z_four(const void *from, size_t step)
 {
     const uint8_t *p = from;
     return (vu)q_four(p, p + step, p + 2 * step, p + 3 * step);
 }
-Q_INLINE vu z_four_at(const uint8_t *p, const size_t at[4]) { return (vu)q_four(p + at[0], p + at[1], p + at[2], p + at[3]); }
 
 /* Unsigned byte a of every word to the 16-bit elements of the first quarter of the vector, b to the second's, … */
 #define HALF(i)  (0x80008000u | 0x10001u * (i))
@@ -435,7 +434,7 @@ Q_INLINE vu z_words(const vu v[2], vw order) { return (vu)_mm512_permutex2var_ep
 #define WORD_IN(f, o)    (uint16_t)((o) - (f).from < 64 ? ((o) - (f).from) / 2 : ((o) - (f).to) / 2 + 32)
 #define WORD_OF(f, j, e) WORD_IN(f, (j) * (f).bytes + (f).at + 2 * (e))
 #define WORDS_OF(f, j)                                                                                                                     \
-    WORD_OF(f, j, 0), WORD_OF(f, j, 1), WORD_OF(f, j, 2), WORD_OF(f, j, 3), WORD_OF(f, j, 4), WORD_OF(f, j, 5), WORD_OF(f, j, 6),         \
+    WORD_OF(f, j, 0), WORD_OF(f, j, 1), WORD_OF(f, j, 2), WORD_OF(f, j, 3), WORD_OF(f, j, 4), WORD_OF(f, j, 5), WORD_OF(f, j, 6),          \
         WORD_OF(f, j, 7)
 #define FIRST_OF(f, o)   WORD_IN(f, o), WORD_IN(f, (f).bytes + (o)), WORD_IN(f, 2 * (f).bytes + (o)), WORD_IN(f, 3 * (f).bytes + (o))
 #define PAIR_OF(f, j, o) WORD_IN(f, (j) * (f).bytes + (o)), WORD_IN(f, (j) * (f).bytes + (o) + 2), 0, 0, 0, 0, 0, 0
@@ -480,8 +479,9 @@ Q_INLINE void put_factors(vu f[4], int g, int e, vu factors)
 /* Those of each block, a lane a row: `of` 0 d, 4 m */
 Q_INLINE void factors_of(vf d[4], const vu f[4], const int of)
 {
-#define OF_4(i, j) (uint16_t)(32 * (i) + of + (j)), (uint16_t)(32 * (i) + 8 + of + (j)), (uint16_t)(32 * (i) + 16 + of + (j)),            \
-                   (uint16_t)(32 * (i) + 24 + of + (j))
+#define OF_4(i, j)                                                                                                                         \
+    (uint16_t)(32 * (i) + of + (j)), (uint16_t)(32 * (i) + 8 + of + (j)), (uint16_t)(32 * (i) + 16 + of + (j)),                            \
+        (uint16_t)(32 * (i) + 24 + of + (j))
     const vw order = { OF_4(0, 0), OF_4(1, 0), OF_4(0, 1), OF_4(1, 1), OF_4(0, 2), OF_4(1, 2), OF_4(0, 3), OF_4(1, 3) };
 #undef OF_4
     const vu a = z_words(f, order), b = z_words(f + 2, order);
@@ -502,7 +502,8 @@ Q_INLINE vi x_four(const void *p, size_t step, const int skip)
 
 /* Four blocks of 16 rows, the first of which is block j of a chunk of x. The first `skip` of them do not count; j may be less than 0
  * by so much. */
-Q_INLINE void rows_4_blocks(vf *y, const unpack_at *at, const uint8_t *x, const int j, const int n, const rows_blocks_type t, const int skip)
+Q_INLINE void rows_4_blocks(vf *y, const unpack_at *at, const uint8_t *x, const int j, const int n, const rows_blocks_type t,
+                            const int skip)
 {
     vi u[ROWS_X_MAX][4];
     vu f[4];

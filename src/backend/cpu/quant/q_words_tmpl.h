@@ -419,7 +419,8 @@ Q_INLINE void words_row_iq4_xs(vu q[NZ], vi s[NZ], const uint8_t *b, const rows_
 }
 
 /* Four blocks of Q_ROWS rows, as in rows_4_blocks: f = their sum on top of it */
-Q_INLINE void words_4_blocks(vf *f, const unpack_at *at, const words_act *x, const int j, const int n, const rows_blocks_type t, const int skip)
+Q_INLINE void words_4_blocks(vf *f, const unpack_at *at, const words_act *x, const int j, const int n, const rows_blocks_type t,
+                             const int skip)
 {
     vi u[ROWS_X_MAX][4];
     vu factors[4];
@@ -436,7 +437,8 @@ Q_INLINE void words_4_blocks(vf *f, const unpack_at *at, const words_act *x, con
             put_factors(factors, g, e, own);
             Q_UNROLL
             for (int i = 0; i < n; i++) {
-                const uint8_t *p = (const uint8_t *)(x + i) + offsetof(words_act, q) + 64 * j; /* of a block: 16 of even number, 16 of odd */
+                const uint8_t *p =
+                    (const uint8_t *)(x + i) + offsetof(words_act, q) + 64 * j; /* of a block: 16 of even number, 16 of odd */
                 vi v = { 0 };
                 Q_UNROLL
                 for (int z = 0; z < 2; z++) {
@@ -498,7 +500,7 @@ Q_INLINE void words_rows_blocks(float *out, int64_t ldo, const unpack_at *at, co
 
 #if Q_ALONG_ROWS
 #define WORDS_ROWS(ROWS)                                                                                                                   \
-    if (n <= ROWS_X_MAX && n_row - r >= Q_ROWS && k >= ROWS_K_MIN) {                                                                                          \
+    if (n <= ROWS_X_MAX && n_row - r >= Q_ROWS && k >= ROWS_K_MIN) {                                                                       \
         CALL_1_4(ROWS, n)                                                                                                                  \
         step = Q_ROWS;                                                                                                                     \
         continue;                                                                                                                          \

@@ -146,7 +146,8 @@ void quant_init_avx512_words(quant_table t); /* the same, 16-bit activations; bl
 void quant_init_dotprod(quant_table t);
 void quant_init_i8mm(quant_table t);
 
-/* The best of `isa` (MO_ISA_… bits); returns the bits it uses. words: activations of 16 bits where that costs little, else int8. */
+/* The best of `isa` (MO_ISA_… bits); returns the bits it uses. words: activations of 16 bits where there are kernels for it, else int8. */
 unsigned quant_init(quant_table t, unsigned isa, bool words);
+bool quant_has_words(unsigned isa);
 
 #endif

@@ -9,10 +9,12 @@ typedef struct quant_set {
     void (*init)(quant_table t);
 } quant_set;
 
+enum { WORDS_ISA = MO_ISA_AVX2 | MO_ISA_AVX512 | MO_ISA_AVX512_VNNI }; /* what quant_init_avx512_words needs */
+
 /* Best first. */
 static const quant_set sets[] = {
 #if defined(__x86_64__)
-    { MO_ISA_AVX2 | MO_ISA_AVX512 | MO_ISA_AVX512_VNNI, quant_init_avx512_vnni },
+    { WORDS_ISA, quant_init_avx512_vnni },
     { MO_ISA_AVX2 | MO_ISA_AVX_VNNI, quant_init_avx_vnni },
     { MO_ISA_AVX2, quant_init_avx2 },
 #elif defined(__aarch64__)
@@ -22,6 +24,8 @@ static const quant_set sets[] = {
     { MO_ISA_GENERIC, quant_init_generic },
 };
 
+bool quant_has_words(unsigned isa) { return (isa & (unsigned)WORDS_ISA) == WORDS_ISA; }
+
 unsigned quant_init(quant_table t, unsigned isa, bool words)
 {
     const quant_set *s = sets;
@@ -30,7 +34,7 @@ unsigned quant_init(quant_table t, unsigned isa, bool words)
     memset(t, 0, sizeof(quant_table));
     s->init(t);
 #if defined(__x86_64__)
-    if (words && s->init == quant_init_avx512_vnni) quant_init_avx512_words(t);
+    if (words && quant_has_words(isa)) quant_init_avx512_words(t);
 #endif
     return s->isa;
 }

@@ -177,38 +177,29 @@ static void pack_part(void *arg, int i_thread, int n_thread)
 /* Weight rows whose panels share L1 */
 static int64_t group_rows(const quant_kernel *t) { return t->n_strip * t->panel_rows; }
 
-/* A chunk of nr weight rows from `w`, of one group, times ni rows of x; meanwhile as many lines of `next` are asked for as make up a group */
-static void group_chunk(const quant_kernel *t, float *acc, uint8_t *panels, const uint8_t *w, size_t row_bytes, int64_t nr,
-                        const uint8_t *x, int64_t ni, int n_col, const uint8_t *next, int chunk_bytes)
+/* A chunk of nr weight rows from `w`, of one group, times ni rows of x. Unless weights are packed, as many lines from `next` on as make up
+ * a group are asked for meanwhile. */
+static void group_chunk(const quant_kernel *t, float *acc, uint8_t *unpacked, const uint8_t *w, size_t row_bytes, int64_t nr,
+                        const uint8_t *x, int64_t ni, int n_col, const uint8_t *next, size_t chunk_bytes)
 {
-    const int64_t rows = t->panel_rows, ns = ceil_div(nr, rows);
-    const int lines = (chunk_bytes + 63) / 64, each = (int)ceil_div(nr * lines, ceil_div(ni, t->tile_x));
-    int row = 0, line = 0;
+    const int64_t rows = t->panel_rows, ns = ceil_div(nr, rows), lines = ceil_div((int64_t)chunk_bytes, 64);
+    const int64_t each = t->unpack ? ceil_div(nr * lines, ceil_div(ni, t->tile_x)) : 0; /* lines beside a row of tiles */
+    const uint8_t *panel = t->unpack ? unpacked : w;
+    const size_t panel_bytes = t->unpack ? t->panel_bytes : (size_t)rows * row_bytes;
+    int64_t row = 0, line = 0;
 
-    for (int64_t s = 0; s < ns; s++)
-        t->unpack(panels + (size_t)s * t->panel_bytes, w + (size_t)(s * rows) * row_bytes, row_bytes, (int)min64(rows, nr - s * rows),
+    for (int64_t s = 0; t->unpack && s < ns; s++)
+        t->unpack(unpacked + (size_t)s * panel_bytes, w + (size_t)(s * rows) * row_bytes, row_bytes, (int)min64(rows, nr - s * rows),
                   n_col);
     for (int64_t i = 0; i < ni; i += t->tile_x) {
-        for (int e = 0; e < each && row < nr; e++) {
+        for (int64_t e = 0; e < each && row < nr; e++) {
             __builtin_prefetch(next + (size_t)row * row_bytes + 64 * line, 0, 2);
             if (++line == lines) line = 0, row++;
         }
         for (int64_t s = 0; s < ns; s++)
-            t->tile(acc + i * Q_ACC + s * rows, panels + (size_t)s * t->panel_bytes, x + (size_t)i * t->many_bytes,
+            t->tile(acc + i * Q_ACC + s * rows, panel + (size_t)s * panel_bytes, x + (size_t)i * t->many_bytes,
                     (int)min64(t->tile_x, ni - i), n_col);
     }
-}
-
-/* The same of packed weights */
-static void packed_chunk(const quant_kernel *t, float *acc, const uint8_t *w, size_t row_bytes, int64_t nr, const uint8_t *x, int64_t ni,
-                         int n_col)
-{
-    const int64_t rows = t->panel_rows, ns = ceil_div(nr, rows);
-
-    for (int64_t i = 0; i < ni; i += t->tile_x)
-        for (int64_t s = 0; s < ns; s++)
-            t->tile(acc + i * Q_ACC + s * rows, w + (size_t)(s * rows) * row_bytes, x + (size_t)i * t->many_bytes,
-                    (int)min64(t->tile_x, ni - i), n_col);
 }
 
 static void many_part(void *arg, int i_thread, int n_thread)
@@ -224,8 +215,8 @@ static void many_part(void *arg, int i_thread, int n_thread)
         const quant_part *p = part_of(j, task / j->n_split);
         const weight *w = p->w;
         const int64_t group = group_rows(p->t);
-        const size_t rb = p->row_bytes, 
-                     chunk_bytes = p->t->unpack ? dtype_row_bytes(w->type, Q_CHUNK) : (size_t)p->t->panel_rows * quant_packed_bytes(Q_CHUNK);
+        const size_t rb = p->row_bytes, chunk_bytes = p->t->unpack ? dtype_row_bytes(w->type, Q_CHUNK)
+                                                                   : (size_t)p->t->panel_rows * quant_packed_bytes(Q_CHUNK);
         const int64_t r0 = (task / j->n_split - p->task0) * p->task_rows, nr = min64(p->task_rows, w->n_row - r0);
         const int64_t i0 = task % j->n_split * j->split_x, ni = min64(j->split_x, j->n - i0);
 
@@ -238,8 +229,7 @@ static void many_part(void *arg, int i_thread, int n_thread)
             for (int64_t g = 0; g < nr; g += group, from += (size_t)group * rb) {
                 const int64_t n = min64(group, nr - g);
                 const uint8_t *next = g + group < nr ? from + (size_t)group * rb : from - (size_t)g * rb + chunk_bytes;
-                if (p->t->unpack) group_chunk(p->t, acc + g, panels, from, rb, n, x, ni, n_col, next, (int)chunk_bytes);
-                else packed_chunk(p->t, acc + g, from, rb, n, x, ni, n_col);
+                group_chunk(p->t, acc + g, panels, from, rb, n, x, ni, n_col, next, chunk_bytes);
             }
         }
         if (p->stream) j->c->k.stream_rows(p->y + i0 * p->ldy + r0, p->ldy, acc, Q_ACC, ni, nr);
