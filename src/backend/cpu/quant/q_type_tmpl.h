@@ -150,7 +150,7 @@ static void T_FN(matvec)(float *out, int64_t ldo, const uint8_t *w, size_t rb, i
 
 #if Q_ALONG_ROWS
     for (; n <= ROWS_X_MAX && n_row >= Q_ROWS && k >= ROWS_K_MIN; n_row -= Q_ROWS, w += Q_ROWS * rb, out += Q_ROWS) {
-        const unpack_at u = { .p = p, .w = w, .rb = rb, .ahead = w + Q_ROWS * rb, .ahead_step = rb };
+        const unpack_at u = { .w = w, .rb = rb, .ahead = w + Q_ROWS * rb, .ahead_step = rb };
 #if T_SUB
 #define ROWS_CALL(i) rows_super(out, ldo, &u, x, ldx, i, k, T_FN(ROWS))
 #else

@@ -520,10 +520,9 @@ Q_INLINE void words_rows_blocks(float *out, int64_t ldo, const unpack_at *at, co
     static void words_matvec_##TYPE(float *out, int64_t ldo, const uint8_t *w, size_t rb, int64_t n_row, const uint8_t *x, size_t ldx,     \
                                     int n, int64_t k)                                                                                      \
     {                                                                                                                                      \
-        q_panel p;                                                                                                                         \
         int step;                                                                                                                          \
         for (int64_t r = 0; r < n_row; r += step, w += (size_t)step * rb, out += step) {                                                   \
-            unpack_at u = { .p = &p, .w = w, .rb = rb, .ahead = w + Q_ROWS * rb, .ahead_step = rb };                                       \
+            unpack_at u = { .w = w, .rb = rb, .ahead = w + Q_ROWS * rb, .ahead_step = rb };                                                \
             WORDS_ROWS(ROWS)                                                                                                               \
             step = n_row - r < W_ROWS ? (int)(n_row - r) : W_ROWS;                                                                         \
             u.ahead = w + W_ROWS * rb;                                                                                                     \
