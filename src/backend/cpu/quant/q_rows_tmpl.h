@@ -163,6 +163,14 @@ Q_INLINE void row_q6_k(vu q[NZ], vi s[NZ], const uint8_t *b, const rows_head *h,
     }
 }
 
+/* The row's next block asked into L1 besides: no other type gains by it. */
+Q_INLINE void row_q6_k_ask(vu q[NZ], vi s[NZ], const uint8_t *b, const rows_head *h, int r)
+{
+    Q_UNROLL
+    for (int o = 256; o < 512; o += 64) __builtin_prefetch(b + o);
+    row_q6_k(q, s, b, h, r);
+}
+
 Q_INLINE void head_q2_k(rows_head *h, const uint8_t *b, size_t rb)
 {
     const vu f = words_of(b + 80, rb);
@@ -343,10 +351,6 @@ Q_INLINE void rows_super(float *out, int64_t ldo, const unpack_at *at, const uin
                 vi s[NZ];
                 t.row(q, s, b, &h, 4 * g + e);
                 ask(&ahead, 4 * g + e, t.bytes);
-                if (t.off == OFF_SCALES_6) { /* the row's next block to L1: Q6_K alone gains by it */
-                    Q_UNROLL
-                    for (int o = 256; o < 512; o += 64) __builtin_prefetch(b + o);
-                }
                 Q_UNROLL
                 for (int i = 0; i < n; i++) {
                     vi v = { 0 };
@@ -384,7 +388,7 @@ Q_INLINE void rows_super(float *out, int64_t ldo, const unpack_at *at, const uin
 
 #define ROWS_q4_k   ((rows_type){ 144, 32, OFF_FLOAT, 0, ORDER_32, head_q4_k, row_q4_k })
 #define ROWS_q5_k   ((rows_type){ 176, 32, OFF_FLOAT, 0, ORDER_32, head_q5_k, row_q5_k })
-#define ROWS_q6_k   ((rows_type){ 210, 16, OFF_SCALES_6, 0, ORDER_PLAIN, head_q6_k, row_q6_k })
+#define ROWS_q6_k   ((rows_type){ 210, 16, OFF_SCALES_6, 0, ORDER_PLAIN, head_q6_k, row_q6_k_ask })
 #define ROWS_q2_k   ((rows_type){ 84, 16, OFF_FLOAT, 0, ORDER_PLAIN, head_q2_k, row_q2_k })
 #define ROWS_q3_k   ((rows_type){ 110, 16, OFF_SCALES, 2, ORDER_PLAIN, head_q3_k, row_q3_k })
 #define ROWS_iq4_xs ((rows_type){ 136, 32, OFF_SCALES, 7, ORDER_LEVELS, head_iq4_xs, row_iq4_xs })
@@ -555,27 +559,18 @@ Q_INLINE void rows_blocks(float *out, int64_t ldo, const unpack_at *at, const ui
 {
     unpack_at u = *at;
     vf y[ROWS_X_MAX];
-    int j = 0;
 
     Q_UNROLL
     for (int i = 0; i < n; i++) y[i] = (vf){ 0 };
-    while (k >= 128) {
-        rows_4_blocks(y, &u, x, 0, n, t, 0);
-        u.w += 4 * t.bytes;
-        k -= 128;
-        j = 4;
-        if (k < 128) break;
-        rows_4_blocks(y, &u, x, 4, n, t, 0);
-        u.w += 4 * t.bytes;
-        k -= 128;
-        j = 0;
-        u.ahead += 8 * t.bytes;
-        x += ldx;
-    }
-    if (k) { /* the row's last four, the first of them again */
-        const int skip = 4 - (int)(k / 32);
-        u.w -= skip * t.bytes;
-        rows_4_blocks(y, &u, x, j - skip, n, t, skip);
+    for (; k > 0; k -= Q_CHUNK, x += ldx, u.ahead += 8 * t.bytes) {
+        const int left = k < Q_CHUNK ? (int)(k / 32) : 8, skip = (8 - left) % 4;
+
+        if (left >= 4) rows_4_blocks(y, &u, x, 0, n, t, 0), u.w += 4 * t.bytes;
+        if (left == 8) rows_4_blocks(y, &u, x, 4, n, t, 0), u.w += 4 * t.bytes;
+        if (skip) { /* the row's last four, the first of them again */
+            u.w -= skip * t.bytes;
+            rows_4_blocks(y, &u, x, left / 4 * 4 - skip, n, t, skip);
+        }
     }
     Q_UNROLL
     for (int i = 0; i < n; i++) memcpy(out + i * ldo, &y[i], Q_ROWS * sizeof(float));
