@@ -17,7 +17,7 @@ enum {
     D_STEPS = D_BLOCK / 4,
     D_BLOCKS = Q_CHUNK / D_BLOCK,
     D_SCALE_BYTES = D_ROWS * sizeof(float),
-    D_FEW = 12 /* activation rows of a matvec call */
+    D_FEW = Q_PANELS * Q_DENSE_X /* activation rows of a matvec call */
 };
 _Static_assert((int)D_BLOCK == (int)Q_DENSE_BLOCK, "as in quant.h");
 
