@@ -1,6 +1,7 @@
 /* Models of every file type and block type, multiplied with activations of 16 bits and of 8: how far that takes hidden states and logits
  * from the same weights in float32 (`--exact`), and that a batch has the bits of its rows alone.
  */
+#include "backend/cpu/quant/quant.h"
 #include "core/quants/quants.h"
 #include "made.h"
 
@@ -43,18 +44,12 @@ static const char *const isas[] = { "generic", "avx2", "avx2,avx_vnni", "avx2,av
 /* What an option asks for; of nothing, 16 bits come where they are fast. */
 typedef enum asked { NOTHING, INT8, INT16 } asked;
 
-static bool has_words(unsigned isa)
-{
-    const unsigned need = MO_ISA_AVX2 | MO_ISA_AVX512 | MO_ISA_AVX512_VNNI;
-    return (isa & cpu_isa() & need) == need;
-}
-
 static void check_kernels(const char *name, const checkpoint *ck, const char *isa, const float *exact, asked bits, float *got, float *part)
 {
     enum { N = N_ID * N_OUT };
     static const int batch[] = { 1, 3, 7, 16 };
     const cpu_backend_opts cpu = { .n_thread = 1, .isa_mask = (unsigned)cpu_isa_parse(isa), .int8 = bits == INT8, .int16 = bits == INT16 };
-    const bool words = has_words(cpu.isa_mask) && (bits == INT16 || (bits == NOTHING && cpu_words_are_fast()));
+    const bool words = quant_has_words(cpu_isa() & cpu.isa_mask) && (bits == INT16 || (bits == NOTHING && cpu_words_are_fast()));
     const double bound = bound_of(ck, words);
     double logits, hidden;
     mo_error err = { 0 };
@@ -90,7 +85,8 @@ static void check_model(const char *name, const checkpoint *ck)
         if (strcmp(isas[i], "all") && (cpu.isa_mask & ~cpu_isa())) continue;
         CHECK_OK(outputs(all, ck, &cpu, N_ID, &err));
         check_kernels(name, ck, isas[i], all, NOTHING, all + N, all + 2 * N);
-        if (has_words(cpu.isa_mask)) check_kernels(name, ck, isas[i], all, cpu_words_are_fast() ? INT8 : INT16, all + N, all + 2 * N);
+        if (quant_has_words(cpu_isa() & cpu.isa_mask))
+            check_kernels(name, ck, isas[i], all, cpu_words_are_fast() ? INT8 : INT16, all + N, all + 2 * N);
     }
     free(all);
 }

@@ -131,6 +131,8 @@ TEST(options)
     BAD_MODEL(isa, "mmx", "mmx");
     BAD_MODEL(fast = mo.exact, 1, "exclude each other");
     BAD_MODEL(int8 = mo.exact, 1, "exclude each other");
+    BAD_MODEL(int16 = mo.exact, 1, "int16 and exact exclude each other");
+    BAD_MODEL(int16 = mo.int8, 1, "int16 and int8 exclude each other");
     REFUSED(mo_model_open(&m, NULL, NULL, &err), MO_E_ARG, "NULL");
     CHECK_INT(mo_model_open(&m, "/nowhere", NULL, &err), MO_E_IO);
     CHECK(!m);
