@@ -83,7 +83,7 @@ typedef struct mo_model_opts {
                          several times faster, half the memory of F16; encoders' rows move by 1.6 to 1.8 %. Not together with exact */
     int32_t exact;    /* non-zero: multiply block-quantised weights as the float32 they stand for. Else their activations are rounded first,
                          which is several times faster: to 16 bits on AVX-512 VNNI (results move by 0.05 %), to int8 on Zen 4 and other
-                         instruction sets, and everywhere with int8 (1 to 3 %). Not together with fast or int8 */
+                         instruction sets, and everywhere with int8 (1 to 3 %). Not together with fast, int8 or int16 */
     int32_t int16;    /* non-zero: round activations of block-quantised weights to 16 bits on Zen 4 too, at about half the speed of prompts;
                          opening fails without AVX-512 VNNI. Not together with int8 or exact */
     mo_switch vision; /* MO_AUTO: load what the checkpoint has; MO_OFF: leave out; MO_ON: fail without */
